@@ -1,0 +1,80 @@
+"""What a user would otherwise run: plain ONNX Runtime with the head inside the graph, on the same prepared input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime import onnx_file
+from ..runtime.artifact import Artifact
+from ..runtime.errors import DeviceError, UsageError
+from ..runtime.frame import Frame, InputLayout, checked, fitted
+from ..runtime.onnxruntime_backend import usable_cores
+
+HEADS = {"cls": "Resize + ArgMax", "prob": "Resize + Softmax"}
+
+
+class InGraph:
+    """The exported network with the usual head in the graph, run by ONNX Runtime as its documentation shows.
+
+    Args:
+        path: a cls or prob model; cls runs as the file is, prob gets Resize and Softmax in place of the file's own head.
+
+    Raises:
+        UsageError: a logits model, which has no head to compare.
+        DeviceError: a package that the comparison needs is missing.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None) -> None:
+        model = onnx_file.read(path)
+        self._artifact = onnx_file.artifact(model, str(path))
+        if self._artifact.head not in HEADS:
+            raise UsageError(f"{path} has the {self._artifact.head} head; --baseline compares cls and prob models")
+        if self._artifact.head == "prob":
+            model = _with_softmax(onnx_file.without_head(model, str(path)), self._artifact)
+        self.name = f"ONNX Runtime, {HEADS[self._artifact.head]} in the graph"
+        self._session = _plain_session(model, threads or usable_cores())
+        self._layout = InputLayout(self._artifact)
+
+    def __call__(self, frame: Frame) -> NDArray[Any]:
+        """(H, W) labels or (C, H, W) probabilities of one frame, at the model's resolution."""
+        image = self._layout(
+            [fitted(checked(frame), self._artifact.height, self._artifact.width)] * self._artifact.batch
+        )
+        return np.asarray(self._session.run(None, {"image": image})[0][0])
+
+
+def _plain_session(model: bytes, threads: int) -> Any:
+    """Default options but for the threads, which both sides must share."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _with_softmax(network: bytes, artifact: Artifact) -> bytes:
+    try:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        raise DeviceError(
+            "comparing a prob model needs the onnx package to build the plain graph: pip install 'fastscnn[export]'"
+        ) from None
+    model = onnx.load_from_string(network)
+    full = (artifact.batch, len(artifact.classes), artifact.height, artifact.width)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(full, np.int64), "sizes"))
+    logits = onnx_file.LOGITS
+    if artifact.precision == "fp16":
+        model.graph.node.append(helper.make_node("Cast", [logits], ["logits_float"], to=TensorProto.FLOAT))
+        logits = "logits_float"
+    resize = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    model.graph.node.append(helper.make_node("Resize", [logits, "", "", "sizes"], ["upsampled"], **resize))
+    model.graph.node.append(helper.make_node("Softmax", ["upsampled"], ["probabilities"], axis=1))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, full))
+    return bytes(model.SerializeToString())

@@ -1,0 +1,176 @@
+"""`fastscnn-bench`: how fast a model runs here, by the paper's protocol, and what exactly was timed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..model.street import Street
+from ..runtime import Result, Segmenter, command
+from ..runtime.artifact import Artifact
+from ..runtime.backend import DEVICES
+from ..runtime.errors import ParityError, SourceError
+from ..runtime.files import write_atomically
+from ..runtime.frame import Frame, fitted
+from ..runtime.sources import Source
+from .baseline import InGraph
+from .machine import machine
+from .protocol import Measurement, Pipeline, measure, resident_bytes
+from .report import ENCLOSES, Report, as_markdown, as_text, compare, describe_model
+
+log = logging.getLogger(__name__)
+
+_DISTINCT_FRAMES = 16
+_RESULTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command.parser("fastscnn-bench", "Time a model by the paper's protocol: burn-in, then measured frames.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that fastscnn-export wrote")
+    parser.add_argument(
+        "--burn-in", default=100, type=command.positive, metavar="N", help="frames before the clock counts"
+    )
+    parser.add_argument("--frames", default=100, type=command.positive, metavar="N", help="frames measured")
+    parser.add_argument(
+        "--source", metavar="INPUT", help="image, folder or video to take frames from; default: the drawn street"
+    )
+    parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
+    parser.add_argument(
+        "--baseline", action="store_true", help="also time ONNX Runtime with the usual head in the graph, in turns"
+    )
+    parser.add_argument("--compare", type=Path, metavar="JSON", help="an earlier report of the same kind")
+    parser.add_argument("--json", metavar="PATH", help="write the report; - for stdout")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the text with the command that made it")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the latency of each frame")
+    parser.set_defaults(command=shlex.join(["fastscnn-bench", *(sys.argv[1:] if arguments is None else arguments)]))
+    return command.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    with Segmenter(options.model, options.device, threads=options.threads) as segmenter:
+        frames, origin = _frames(options.source, segmenter.artifact)
+        baseline = InGraph(options.model, options.threads) if options.baseline else None
+        report, measurements = benchmark(segmenter, frames, baseline, options.burn_in, options.frames)
+    report = {"command": options.command, "model": options.model.name, "frames_of": origin, **report}
+    if options.compare:
+        report["compared"] = compare(report, options.compare)
+    if options.json != "-":
+        print(as_text(report))
+    if options.json:
+        command.write_json(options.json, report)
+    if options.markdown:
+        write_atomically(options.markdown, as_markdown(report).encode())
+    if options.plot:
+        from .plot import plot_latencies
+
+        plot_latencies(
+            options.plot, {name: m.stages["total"] for name, m in measurements.items()}, report["description"]
+        )
+
+
+def benchmark(
+    segmenter: Segmenter, frames: list[Frame], baseline: InGraph | None, burn_in: int, count: int
+) -> tuple[Report, dict[str, Measurement]]:
+    """Time a segmenter, in turns with the baseline where there is one, after making sure that both say the same.
+
+    Raises:
+        ParityError: the two disagree, so that their times cannot be compared.
+    """
+    artifact = segmenter.artifact
+    facts = machine()  # before the run, for the load average
+    ours = "this runtime"
+
+    def run(frame: Frame) -> dict[str, float]:
+        timings = segmenter(frame).timings
+        return {"prepare": timings.prepare, "forward": timings.forward, "decode": timings.decode}
+
+    pipelines: dict[str, Pipeline] = {ours: run}
+    agreement = ""
+    if baseline:
+        plain = baseline  # narrowed for the closure
+        agreement = _agreement(segmenter(frames[0]), plain(frames[0]), artifact)
+
+        def run_plain(frame: Frame) -> dict[str, float]:
+            plain(frame)
+            return {}
+
+        pipelines[plain.name] = run_plain
+    memory: list[float] = []
+    with tqdm(total=burn_in + count, unit=" frames", desc="timing", disable=None, leave=False) as bar:
+        measure(pipelines, frames, burn_in=burn_in, count=0, advance=bar.update)
+        memory.append((resident_bytes() or 0) / 1e6)
+        measured = measure(pipelines, frames, burn_in=0, count=count, advance=bar.update)
+        memory.append((resident_bytes() or 0) / 1e6)
+    stages = {
+        "forward": measured[ours].summary("forward"),
+        "frame to result": measured[ours].summary(),
+        "prepare": measured[ours].summary("prepare"),
+        "decode": measured[ours].summary("decode"),
+    }
+    report: Report = {
+        "description": describe_model(artifact),
+        "head": artifact.head,
+        "resolution": artifact.resolution,
+        "batch": artifact.batch,
+        "classes": len(artifact.classes),
+        "precision": artifact.precision,
+        "device": segmenter.device,
+        "machine": facts,
+        "burn_in": burn_in,
+        "frames": count,
+        "encloses": {name: ENCLOSES[name].format(result=_RESULTS[artifact.head]) for name in stages},
+        "stages": {name: summary.as_dict() for name, summary in stages.items()},
+        "overhead": (stages["prepare"].median + stages["decode"].median) / stages["forward"].median,
+        "memory_mb": memory if all(memory) else None,
+    }
+    if baseline:
+        total = measured[baseline.name].summary()
+        report["baseline"] = {
+            "name": baseline.name,
+            "total": total.as_dict(),
+            "ratio": total.median / stages["frame to result"].median,
+            "agreement": agreement,
+        }
+    return report, measured
+
+
+def _agreement(result: Result, plain: NDArray[Any], artifact: Artifact) -> str:
+    """Say how well the two pipelines agree; times of disagreeing ones mean nothing."""
+    if artifact.head == "cls":
+        share = float(np.mean(result.labels == plain))
+        if share < 0.999:
+            raise ParityError(
+                f"the baseline gives other labels on {1 - share:.2%} of pixels; expected at most 0.1%. Export the model again"
+            )
+        return f"labels equal on {share:.4%} of pixels"
+    assert result.probabilities is not None
+    error = float(np.abs(result.probabilities - plain).max())
+    if not error < 1e-3:
+        raise ParityError(
+            f"the baseline's probabilities differ by up to {error:.1e}; expected at most 1e-3. Export the model again"
+        )
+    return f"probabilities equal to {error:.0e}"
+
+
+def _frames(source: str | None, artifact: Artifact) -> tuple[list[Frame], str]:
+    """Distinct frames at the model's resolution, so that the measurement is of the model and not of resizing."""
+    if source is None:
+        street = Street(artifact.height, artifact.width)
+        count = _DISTINCT_FRAMES if artifact.height * artifact.width <= 1 << 21 else 4
+        return [street.frame(index * 10)[0] for index in range(count)], f"the drawn street ({count} frames, repeated)"
+    with Source(source) as opened:
+        frames = [fitted(named.frame, artifact.height, artifact.width) for named in islice(opened, _DISTINCT_FRAMES)]
+    if not frames:
+        raise SourceError(f"{source} gave no frames")
+    return frames, f"{Path(source).name} ({len(frames)} frames, resized before the clock starts, repeated)"

@@ -1,0 +1,130 @@
+"""Is an exported model the network that it came from? Asked of every export before it is left on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model.network import FastSCNN
+from ..runtime.artifact import Artifact
+from ..runtime.errors import ParityError
+from ..runtime.frame import InputLayout
+from ..runtime.onnx_file import LOGITS
+from ..runtime.onnxruntime_backend import open_session, usable_cores
+from .model import INPUT, OUTPUTS, Built, normalised
+
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # of the logits' range
+_PROBABILITY = {
+    "fp32": 1e-4,
+    "fp16": 5e-2,
+}  # absolute; a logit off by a little moves a probability by up to a quarter of it
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far ONNX Runtime's results lie from PyTorch's on the same frames."""
+
+    logits: float  # largest difference, as a share of the logits' range
+    tolerance: float
+    agreement: float  # share of pixels with the same label
+    ties: int  # pixels whose labels differ where the two best classes lie closer than the bound
+
+    def __str__(self) -> str:
+        return (
+            f"logits within {self.logits:.1e} of their range (bound {self.tolerance:.0e}), "
+            f"labels equal on {self.agreement:.4%} of pixels"
+            + (f", the other {self.ties:,} being ties within the bound" if self.ties else "")
+        )
+
+
+def check(network: FastSCNN, artifact: Artifact, built: Built, frames: NDArray[np.uint8]) -> Parity:
+    """Compare the finished graph with the untouched network.
+
+    Raises:
+        ParityError: for an invalid graph, logits or labels that part; names the first layer that does.
+    """
+    try:
+        onnx.checker.check_model(built.model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ParityError(f"the exported graph is not valid ONNX: {error}") from error
+    tolerance = TOLERANCE[artifact.precision]
+    with torch.inference_mode():
+        expected = network.eval()(normalised(frames, artifact))
+    found = _run(built.model, artifact, frames, [LOGITS, OUTPUTS[artifact.head]])
+    difference = _share(found[LOGITS], expected)
+    if not difference <= tolerance:  # also true of NaN
+        raise ParityError(
+            f"the exported logits part from PyTorch's by {difference:.1e} of their range; at most {tolerance:.0e} is expected. "
+            f"{_first_parting(artifact, built, frames, tolerance)}"
+        )
+    return _check_head(artifact, found, expected, difference, tolerance)
+
+
+def _check_head(
+    artifact: Artifact, found: dict[str, NDArray[Any]], expected: Tensor, difference: float, tolerance: float
+) -> Parity:
+    size = (artifact.height, artifact.width)
+    full = F.interpolate(expected, size, mode="bilinear", align_corners=False)
+    best = full.topk(2, dim=1)
+    labels = best.indices[:, 0].numpy()
+    clear = (best.values[:, 0] - best.values[:, 1]).numpy() > tolerance * _range(expected)
+    if artifact.head == "cls":
+        ours = found["labels"]
+    elif artifact.head == "prob":
+        ours = found["probabilities"].argmax(axis=1)
+        error = float(np.abs(found["probabilities"] - full.softmax(dim=1).numpy()).max())
+        if not error <= _PROBABILITY[artifact.precision]:
+            raise ParityError(
+                f"the exported probabilities part from PyTorch's by {error:.1e}, though the logits agree; the fault lies in the head"
+            )
+    else:
+        upsampled = F.interpolate(
+            torch.from_numpy(found[LOGITS].astype(np.float32)), size, mode="bilinear", align_corners=False
+        )
+        ours = upsampled.argmax(dim=1).numpy()
+    differing = ours != labels
+    if np.any(differing & clear):
+        raise ParityError(
+            f"{int(np.sum(differing & clear)):,} pixels have another label than in PyTorch although their two best classes lie "
+            "further apart than the bound, and the logits agree; the fault lies in the head"
+        )
+    return Parity(difference, tolerance, 1 - float(differing.mean()), int(differing.sum()))
+
+
+def _first_parting(artifact: Artifact, built: Built, frames: NDArray[np.uint8], tolerance: float) -> str:
+    found = _run(built.model, artifact, frames, list(built.layers))
+    for name, expected in built.layers.items():
+        difference = _share(found[name], expected)
+        if not difference <= tolerance:
+            return f"The first layer that parts is {name} ({difference:.1e})"
+    return "No single layer parts from the folded network, so folding batch norm or the input's scaling changed it"
+
+
+def _run(
+    model: onnx.ModelProto, artifact: Artifact, frames: NDArray[np.uint8], outputs: list[str]
+) -> dict[str, NDArray[Any]]:
+    """Run with inner tensors as outputs, without optimisation across them."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    present = {output.name for output in watched.graph.output}
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(np.float16 if artifact.precision == "fp16" else np.float32))
+    wanted = list(dict.fromkeys(outputs))
+    watched.graph.output.extend(helper.make_tensor_value_info(n, dtype, None) for n in wanted if n not in present)
+    session = open_session(watched.SerializeToString(), "the exported graph", "cpu", usable_cores())
+    return dict(zip(wanted, session.run(wanted, {INPUT: InputLayout(artifact)(list(frames))}), strict=True))
+
+
+def _range(values: Tensor) -> float:
+    return max(float(values.max() - values.min()), 1e-12)
+
+
+def _share(found: NDArray[Any], expected: Tensor) -> float:
+    return float(np.abs(found.astype(np.float32) - expected.numpy()).max()) / _range(expected)

@@ -1,0 +1,158 @@
+"""`fastscnn-export`: a checkpoint becomes an ONNX file that is proven equal to it, or no file at all."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..model.classes import CITYSCAPES, CLASS_SETS
+from ..model.street import Street
+from ..runtime import command
+from ..runtime.artifact import HEADS, INPUTS, PRECISIONS, Artifact
+from ..runtime.errors import DeviceError, UsageError
+from ..runtime.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command.parser(
+        "fastscnn-export", "Export Fast-SCNN to ONNX, checked against PyTorch before it is left on disk."
+    )
+    parser.add_argument(
+        "--head", required=True, choices=HEADS, help="arg-max labels, soft-max probabilities, or the 1/8 logits"
+    )
+    parser.add_argument(
+        "--res", required=True, type=command.resolution, metavar="HxW", help="height x width, such as 1024x2048"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); random ones without it"
+    )
+    parser.add_argument(
+        "--classes", choices=CLASS_SETS, help="what the train ids mean, where the checkpoint does not say"
+    )
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of weights and activations")
+    parser.add_argument(
+        "--input", default="uint8", choices=INPUTS, help="uint8 BGR frames, or float32 normalised RGB planes"
+    )
+    parser.add_argument("--batch", default=1, type=command.positive, metavar="N", help="frames in a run")
+    parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: fastscnn-HEAD-RES.onnx")
+    return command.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    path = export(
+        head=options.head,
+        resolution=options.res,
+        checkpoint=options.checkpoint,
+        classes=options.classes,
+        precision=options.precision,
+        input=options.input,
+        batch=options.batch,
+        output=options.output,
+    )
+    print(path)
+
+
+def export(
+    head: str,
+    resolution: tuple[int, int],
+    checkpoint: str | Path | None = None,
+    *,
+    classes: str | None = None,
+    precision: str = "fp32",
+    input: str = "uint8",
+    batch: int = 1,
+    output: str | Path | None = None,
+) -> Path:
+    """Export, check and write; gives the file's path.
+
+    Args:
+        head: "cls", "prob" or "logits".
+        resolution: (height, width), both at least 64.
+        checkpoint: weights; None takes random ones and says so.
+        classes: name of a class set, where the checkpoint does not name its own.
+        precision: "fp32" or "fp16".
+        input: "uint8" for (N, H, W, 3) BGR, "float" for normalised RGB (N, 3, H, W).
+
+    Raises:
+        UsageError: an argument that does not exist.
+        ArtifactError: a checkpoint that is not one.
+        ParityError: the graph does not compute what PyTorch does; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    try:
+        from ..model import checkpoint as checkpoints
+        from .check import check
+        from .model import build
+    except ImportError as error:
+        raise DeviceError(
+            f"exporting needs torch and onnx, and {error.name} cannot be imported. Install: pip install 'fastscnn[export]'"
+        ) from None
+    for name, value, known in (("head", head, HEADS), ("precision", precision, PRECISIONS), ("input", input, INPUTS)):
+        if value not in known:
+            raise UsageError(
+                f"{name} {value!r} is unknown; expected one of {', '.join(known)}.{command.did_you_mean(value, known)}"
+            )
+    if classes is not None and classes not in CLASS_SETS:
+        raise UsageError(
+            f"class set {classes!r} is unknown; expected one of {', '.join(CLASS_SETS)}.{command.did_you_mean(classes, list(CLASS_SETS))}"
+        )
+    height, width = resolution
+    smallest = command.MINIMUM_SIDE
+    if min(height, width) < smallest or batch < 1:
+        raise UsageError(
+            f"height={height} width={width} batch={batch}; expected at least {smallest} pixels a side and 1 frame"
+        )
+    target = Path(output or f"fastscnn-{head}-{height}x{width}{'-fp16' if precision == 'fp16' else ''}.onnx")
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"{target.parent} is not a folder; expected an existing one for {target.name}. Create it first"
+        )
+    log.info(
+        "exporting head=%s height=%d width=%d precision=%s input=%s batch=%d",
+        head,
+        height,
+        width,
+        precision,
+        input,
+        batch,
+    )
+    class_set = CLASS_SETS[classes] if classes else None
+    if checkpoint is None:
+        log.warning("no checkpoint: the weights are random, so speed and size are real and labels are meaningless")
+        source = checkpoints.untrained(class_set or CITYSCAPES)
+    else:
+        source = checkpoints.load(checkpoint, class_set)
+    artifact = Artifact(
+        head=head,
+        height=height,
+        width=width,
+        batch=batch,
+        input=input,
+        precision=precision,
+        classes=source.classes.classes,
+        palette=source.classes.palette,
+        class_set=source.classes.name,
+        mean=source.mean,
+        std=source.std,
+        logits_height=-(-height // 8),
+        logits_width=-(-width // 8),
+        checkpoint=source.digest,
+        version=__version__,
+    )
+    street = Street(height, width)
+    frames = np.stack([street.frame(index)[0] for index in range(batch)])
+    built = build(source.network, artifact, frames)
+    log.info("checking against PyTorch on a street scene")
+    parity = check(source.network, artifact, built, frames)
+    log.info("%s", parity)
+    data = built.model.SerializeToString()
+    write_atomically(target, data)
+    log.info("wrote %s, %.1f MB", target, len(data) / 1e6)
+    return target

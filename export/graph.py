@@ -1,0 +1,153 @@
+"""PyTorch module → ONNX graph at one resolution, node by node.
+
+An `fx.Interpreter` runs the network on a real image and writes one ONNX node (or the exact equivalent of it) for each
+operation. So shapes are constants, nodes carry the names of the modules that they come from, and PyTorch's own result of
+every layer is at hand for the check. An operation that the table below does not hold is refused by name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+OPSET = 17  # JetPack 5's parser stops there
+IR_VERSION = 8  # of the same age as opset 17
+DTYPES = {"fp32": np.float32, "fp16": np.float16}
+
+
+class GraphBuilder:
+    """Collects ONNX nodes and constants; float constants take the graph's precision unless told otherwise."""
+
+    def __init__(self, precision: str) -> None:
+        self.dtype = np.dtype(DTYPES[precision])
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node whose one result carries the node's name; gives that name back."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, value: NDArray[Any], dtype: Any = None) -> str:
+        value = np.asarray(value)
+        if value.dtype.kind == "f":
+            value = value.astype(dtype or self.dtype)
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def resize(self, name: str, source: str, size: Sequence[int]) -> str:
+        """Bilinear, half-pixel centres: `F.interpolate(align_corners=False)`. `size`: the whole result's shape."""
+        sizes = self.constant(f"{name}.sizes", np.asarray(size, np.int64))
+        return self.node(
+            "Resize", name, [source, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel"
+        )
+
+
+def pooling_matrix(bins: int, size: int) -> NDArray[np.float32]:
+    """(bins, size) averaging matrix of adaptive average pooling along one axis: bin i spans ⌊i·size/bins⌋ to ⌈(i+1)·size/bins⌉."""
+    matrix = np.zeros((bins, size), np.float32)
+    for i in range(bins):
+        start, stop = i * size // bins, -(-(i + 1) * size // bins)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+class ModuleWriter(fx.Interpreter):
+    """Run `module` and write its operations into `builder`.
+
+    `results` holds PyTorch's own value of every node, float32, by node name, in order.
+
+    Raises:
+        NotImplementedError: for an operation without an ONNX form here; names the module.
+    """
+
+    def __init__(self, module: nn.Module, builder: GraphBuilder, source: str, result: str) -> None:
+        traced = fx.symbolic_trace(module)
+        super().__init__(traced)
+        self.builder = builder
+        self.source = source  # the tensor that feeds the module
+        self.result = result  # what its result is called
+        self.results: dict[str, Tensor] = {}
+        self._names: dict[fx.Node, str] = {}
+        self._last = next(n for n in reversed(list(traced.graph.nodes)) if n.op == "output").args[0]
+
+    def write(self, image: Tensor) -> Tensor:
+        """Run on `image` (N, 3, H, W) float32, fixing the graph's resolution; gives the logits."""
+        with torch.inference_mode():
+            logits: Tensor = self.run(image)
+        return logits
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op == "placeholder":
+            self._names[n] = self.source
+        elif n.op in ("call_module", "call_function") and isinstance(value, Tensor):
+            name = self.result if n is self._last else self._name(n)
+            self._names[n] = self._write(n, name, value)
+            self.results[self._names[n]] = value
+        return value
+
+    def _name(self, n: fx.Node) -> str:
+        if n.op == "call_module":
+            return str(n.target)
+        stack = n.meta.get("nn_module_stack") or {}
+        scope = list(stack)[-1] if stack else ""
+        base = f"{scope}.{getattr(n.target, '__name__', n.target)}".lstrip(".")
+        taken = sum(1 for name in self.results if name == base or name.startswith(f"{base}_"))
+        return f"{base}_{taken}" if taken else base
+
+    def _write(self, n: fx.Node, name: str, value: Tensor) -> str:
+        add = self.builder
+        sources = [self._names[a] for a in n.all_input_nodes if a in self._names]
+        operation = self.module.get_submodule(str(n.target)) if n.op == "call_module" else n.target
+        if isinstance(operation, nn.Conv2d):
+            return self._conv(name, sources[0], operation)
+        if isinstance(operation, nn.ReLU):
+            return add.node("Relu", name, sources)
+        if isinstance(operation, nn.AdaptiveAvgPool2d):
+            return self._pool(name, sources[0], value, self.env[n.all_input_nodes[0]])
+        if operation in (operator.add, torch.add):
+            return add.node("Add", name, sources)
+        if operation is torch.cat:
+            return add.node("Concat", name, sources, axis=n.kwargs.get("dim", 0))
+        if operation is F.interpolate and n.kwargs["mode"] == "bilinear" and not n.kwargs["align_corners"]:
+            return add.resize(name, sources[0], value.shape)
+        raise NotImplementedError(f"no ONNX form for {n.target} in {name}; add it to fastscnn.export.graph")
+
+    def _conv(self, name: str, source: str, conv: nn.Conv2d) -> str:
+        inputs = [source, self.builder.constant(f"{name}.weight", conv.weight.detach().numpy())]
+        if conv.bias is not None:
+            inputs.append(self.builder.constant(f"{name}.bias", conv.bias.detach().numpy()))
+        pads = [int(p) for p in conv.padding]
+        return self.builder.node(
+            "Conv",
+            name,
+            inputs,
+            kernel_shape=conv.kernel_size,
+            strides=conv.stride,
+            pads=pads * 2,
+            dilations=conv.dilation,
+            group=conv.groups,
+        )
+
+    def _pool(self, name: str, source: str, value: Tensor, pooled: Tensor) -> str:
+        """Two constant matrix products, P_h · X · P_wᵀ: exact where the bins do not divide the map, and every parser takes them."""
+        (height, width), (rows, columns) = pooled.shape[2:], value.shape[2:]
+        across = self.builder.constant(f"{name}.columns", pooling_matrix(columns, width).T)
+        down = self.builder.constant(f"{name}.rows", pooling_matrix(rows, height))
+        return self.builder.node(
+            "MatMul", name, [down, self.builder.node("MatMul", f"{name}.across", [source, across])]
+        )
+
+
+def value_info(name: str, dtype: Any, shape: Sequence[int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape))

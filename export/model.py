@@ -1,0 +1,106 @@
+"""Put a whole ONNX model together: input, network, head, description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor
+
+from ..model.network import FastSCNN
+from ..runtime.artifact import Artifact
+from ..runtime.onnx_file import HEAD, LOGITS
+from .deploy import deployable, takes_bgr
+from .graph import IR_VERSION, OPSET, GraphBuilder, ModuleWriter, value_info
+
+OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": LOGITS}
+INPUT = "image"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An ONNX model and PyTorch's own value of each layer for the image that it was built with."""
+
+    model: onnx.ModelProto
+    layers: dict[str, Tensor]  # by tensor name, in order of execution; the last is `logits`
+
+
+def build(network: FastSCNN, artifact: Artifact, frames: np.ndarray) -> Built:
+    """Write `network` with the head, input and precision that `artifact` tells.
+
+    Args:
+        frames: uint8 (N, H, W, 3) BGR, of the artifact's batch and resolution.
+    """
+    builder = GraphBuilder(artifact.precision)
+    folded = deployable(network)
+    image = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # BGR, 0-255
+    if artifact.input == "uint8":
+        folded = takes_bgr(folded, artifact.std)
+        mean = np.array(artifact.mean[::-1], np.float32).reshape(1, 3, 1, 1) * 255
+        image -= torch.from_numpy(mean)
+        pixels = builder.node("Cast", "input.cast", [INPUT], to=helper.np_dtype_to_tensor_dtype(builder.dtype))
+        planes = builder.node("Transpose", "input.transpose", [pixels], perm=[0, 3, 1, 2])
+        source = builder.node("Sub", "input.mean", [planes, builder.constant("input.mean.value", mean)])
+        input_info = value_info(INPUT, np.uint8, frames.shape)
+    else:
+        image = normalised(frames, artifact)
+        source = INPUT
+        if artifact.precision == "fp16":
+            source = builder.node("Cast", "input.cast", [INPUT], to=TensorProto.FLOAT16)
+        input_info = value_info(INPUT, np.float32, image.shape)
+
+    writer = ModuleWriter(folded, builder, source, LOGITS)
+    logits = writer.write(image)
+    full = (artifact.batch, logits.shape[1], artifact.height, artifact.width)
+    logits_info = value_info(LOGITS, builder.dtype, logits.shape)
+    head = {"cls": _cls_head, "prob": _prob_head, "logits": lambda *_: logits_info}[artifact.head]
+    output_info = head(builder, full)
+    graph = helper.make_graph(
+        builder.nodes,
+        "fastscnn",
+        [input_info],
+        [output_info],
+        builder.initializers,
+        value_info=[] if artifact.head == "logits" else [logits_info],
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="fastscnn",
+        producer_version=artifact.version,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    helper.set_model_props(model, artifact.to_metadata())
+    return Built(model, writer.results)
+
+
+def normalised(frames: np.ndarray, artifact: Artifact) -> Tensor:
+    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) RGB with the artifact's mean and deviation."""
+    rgb = torch.from_numpy(np.ascontiguousarray(frames[..., ::-1])).permute(0, 3, 1, 2).float() / 255
+    return (rgb - torch.tensor(artifact.mean).view(1, 3, 1, 1)) / torch.tensor(artifact.std).view(1, 3, 1, 1)
+
+
+def _cls_head(builder: GraphBuilder, full: tuple[int, ...]) -> onnx.ValueInfoProto:
+    upsampled = builder.resize(f"{HEAD}resize", LOGITS, full)
+    largest = builder.node("ArgMax", f"{HEAD}argmax", [upsampled], axis=1, keepdims=0)
+    builder.nodes.append(helper.make_node("Cast", [largest], ["labels"], name=f"{HEAD}cast", to=TensorProto.UINT8))
+    return value_info("labels", np.uint8, (full[0], *full[2:]))
+
+
+def _prob_head(builder: GraphBuilder, full: tuple[int, ...]) -> onnx.ValueInfoProto:
+    """Soft-max of the upsampled logits, float32. The shift by each low-resolution pixel's maximum commutes with interpolation."""
+    logits = LOGITS
+    if builder.dtype != np.float32:
+        logits = builder.node("Cast", f"{HEAD}float", [LOGITS], to=TensorProto.FLOAT)
+    highest = builder.node("ReduceMax", f"{HEAD}maximum", [logits], axes=[1], keepdims=1)
+    shifted = builder.node("Sub", f"{HEAD}shift", [logits, highest])
+    upsampled = builder.resize(f"{HEAD}resize", shifted, full)
+    exponential = builder.node("Exp", f"{HEAD}exp", [upsampled])
+    axes = builder.constant(f"{HEAD}sum.axes", np.array([1], np.int64))
+    total = builder.node("ReduceSum", f"{HEAD}sum", [exponential, axes], keepdims=1)
+    share = builder.node("Reciprocal", f"{HEAD}reciprocal", [total])
+    builder.nodes.append(helper.make_node("Mul", [exponential, share], ["probabilities"], name=f"{HEAD}scale"))
+    return value_info("probabilities", np.float32, full)

@@ -1,0 +1,163 @@
+"""Weights on disk: safetensors with the class set and normalisation inside, or a plain PyTorch state dict.
+
+Nothing in a file is ever executed: safetensors cannot, and pickles are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import ArtifactError, UsageError
+from ..runtime.files import write_atomically
+from .classes import CLASS_SETS, ClassSet
+from .network import FastSCNN
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB, of pixels scaled to 0-1
+AUXILIARY = "auxiliary."  # heads that only training uses
+_CLASSIFIER = "classifier.conv.weight"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network in evaluation mode and what its numbers mean."""
+
+    network: FastSCNN
+    classes: ClassSet
+    mean: tuple[float, float, float] = MEAN  # RGB, of pixels scaled to 0-1
+    std: tuple[float, float, float] = STD
+    digest: str = "random"  # sha256 of the file, or "random" where there was none
+
+
+def untrained(classes: ClassSet, seed: int = 0) -> Checkpoint:
+    """Random weights: right in shape and speed, meaningless in labels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = FastSCNN(len(classes))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # as if trained: every channel on a scale and place of its own
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+                torch.nn.init.normal_(module.bias, std=0.5)
+            elif isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
+    return Checkpoint(network.eval(), classes)
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write safetensors, atomically.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    from safetensors.torch import save as serialised
+
+    described = {
+        "class_set": checkpoint.classes.name,
+        "classes": checkpoint.classes.classes,
+        "palette": checkpoint.classes.palette,
+        "mean": checkpoint.mean,
+        "std": checkpoint.std,
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.network.state_dict().items()}
+    write_atomically(path, serialised(tensors, {"fastscnn": json.dumps(described)}))
+
+
+def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
+    """Read a checkpoint that `save` or `torch.save(network.state_dict(), …)` wrote.
+
+    Args:
+        classes: what the train ids mean, for files that do not say so themselves.
+
+    Raises:
+        ArtifactError: no such file, not a checkpoint, missing or left-over keys, wrong shapes; each by name.
+        UsageError: `classes` has another number of classes than the file, or is needed and not given.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}); expected a checkpoint (.safetensors, .pth). Check the path"
+        ) from error
+    described, tensors = _tensors(path, data)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY)}
+    if _CLASSIFIER not in tensors or tensors[_CLASSIFIER].ndim != 4:
+        raise ArtifactError(f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network")
+    count = int(tensors[_CLASSIFIER].shape[0])
+    classes = _class_set(path, described, count, classes)
+    network = FastSCNN(count)
+    _check_keys(path, network.state_dict(), tensors)
+    network.load_state_dict(tensors)
+    norm = {key: tuple(described[key]) for key in ("mean", "std") if key in described}
+    return Checkpoint(network.eval(), classes, digest=hashlib.sha256(data).hexdigest(), **norm)
+
+
+def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load as parsed
+
+        try:
+            tensors = parsed(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            return json.loads(header.get("__metadata__", {}).get("fastscnn", "{}")), tensors
+        except (SafetensorError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its parser meets
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
+            "expected a state dict, saved with torch.save(network.state_dict(), path)"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ArtifactError(f"{path} holds a {type(content).__name__}; expected a state dict of tensors by name")
+    return {}, content
+
+
+def _class_set(path: Path, described: dict[str, Any], count: int, given: ClassSet | None) -> ClassSet:
+    if given is not None:
+        if len(given) != count:
+            raise UsageError(
+                f"{path} has {count} classes, but {given.name} has {len(given)}. Choose the class set that it was trained on"
+            )
+        return given
+    if "classes" in described:
+        palette = tuple(tuple(colour) for colour in described["palette"])
+        if len(described["classes"]) != count:
+            raise ArtifactError(
+                f"{path} names {len(described['classes'])} classes but has weights for {count}; it was edited or damaged"
+            )
+        return ClassSet(described["class_set"], tuple(described["classes"]), palette)
+    fitting = [known for known in CLASS_SETS.values() if len(known) == count]
+    if not fitting:
+        sizes = ", ".join(f"{known.name} ({len(known)})" for known in CLASS_SETS.values())
+        raise UsageError(
+            f"{path} has {count} classes and does not name them; the known sets are {sizes}. Save it with fastscnn.model.checkpoint.save"
+        )
+    return fitting[0]
+
+
+def _check_keys(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    for what, names in (
+        ("misses", expected.keys() - found.keys() - optional),
+        ("has, beyond the network,", found.keys() - expected.keys()),
+    ):
+        if names:
+            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise ArtifactError(
+                f"{path} {what} {listed}; expected this project's network. Weights of other projects need converting first"
+            )
+    for name in optional - found.keys():
+        found[name] = expected[name]
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            raise ArtifactError(f"{path}: {name} has shape {tuple(found[name].shape)}; expected {tuple(tensor.shape)}")

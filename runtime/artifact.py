@@ -1,0 +1,134 @@
+"""What a model file says about itself: written by the exporter and the builder, read by everything that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ArtifactError
+
+HEADS = ("cls", "prob", "logits")
+PRECISIONS = ("fp32", "fp16")
+INPUTS = ("uint8", "float")
+IGNORE = 255
+_LARGEST = 1 << 16  # of any size; a larger one is damage, and would only allocate
+PREFIX = "fastscnn."  # of the metadata keys in an ONNX file
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model's description: one metadata property a field in ONNX files, one key a field beside engines.
+
+    Raises:
+        ArtifactError: when a field holds what no exporter of this project writes.
+    """
+
+    head: str  # what the graph's output holds: one of HEADS
+    height: int
+    width: int
+    batch: int
+    input: str  # "uint8": (N, H, W, 3) BGR frames; "float": (N, 3, H, W) normalised RGB float32
+    precision: str  # of weights and activations: one of PRECISIONS
+    classes: tuple[str, ...]  # name of each train id
+    palette: tuple[tuple[int, int, int], ...]  # RGB 0-255 of each train id
+    class_set: str
+    mean: tuple[float, float, float]  # RGB, of pixels scaled to 0-1
+    std: tuple[float, float, float]
+    logits_height: int  # of the low-resolution logits inside the graph
+    logits_width: int
+    checkpoint: str  # sha256 of the weights' file, or "random" where there was none
+    version: str  # of this project when it wrote the file
+
+    def __post_init__(self) -> None:
+        for name, (expected, holds) in _RULES.items():
+            value = getattr(self, name)
+            try:
+                sound = holds(value)
+            except TypeError:
+                sound = False
+            if not sound:
+                raise ArtifactError(f"the description's {name} is {value!r:.80}; expected {expected}. {_AGAIN}")
+        if len(self.palette) != len(self.classes):
+            raise ArtifactError(
+                f"the description has {len(self.classes)} classes and {len(self.palette)} palette colours; "
+                f"expected one colour a class. {_AGAIN}"
+            )
+
+    @property
+    def resolution(self) -> str:
+        return f"{self.height}x{self.width}"
+
+    @property
+    def trained(self) -> bool:
+        return self.checkpoint != "random"
+
+    def to_metadata(self) -> dict[str, str]:
+        """Metadata properties for an ONNX file: key → JSON text."""
+        return {PREFIX + key: json.dumps(value) for key, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> Artifact:
+        """Read the properties back; `source` names the file in messages.
+
+        Raises:
+            ArtifactError: for a file of another origin, a missing or unreadable property.
+        """
+        fields = {f.name: metadata.get(PREFIX + f.name) for f in dataclasses.fields(cls)}
+        missing = [name for name, text in fields.items() if text is None]
+        if len(missing) == len(fields):
+            raise ArtifactError(
+                f"{source} is an ONNX file without this project's description; expected one that fastscnn-export wrote. {_AGAIN}"
+            )
+        if missing:
+            raise ArtifactError(
+                f"{source} has a description without {', '.join(missing)}; it was written by another version or cut. {_AGAIN}"
+            )
+        try:
+            return cls.from_fields({name: json.loads(text or "") for name, text in fields.items()})
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"{source} has a description that cannot be read ({error}). {_AGAIN}") from error
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Artifact:
+        """Build from parsed JSON, whose lists become tuples."""
+        return cls(**{name: _frozen(value) for name, value in fields.items()})
+
+
+_AGAIN = "Export the model again with fastscnn-export"
+
+
+def _one_of(allowed: tuple[str, ...]) -> tuple[str, Callable[[Any], bool]]:
+    return f"one of {', '.join(allowed)}", lambda value: value in allowed
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 < value <= _LARGEST
+
+
+def _colour(value: Any) -> bool:
+    return len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_SIZE = (f"a whole number from 1 to {_LARGEST}", _whole)
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "head": _one_of(HEADS),
+    "precision": _one_of(PRECISIONS),
+    "input": _one_of(INPUTS),
+    **dict.fromkeys(("height", "width", "batch", "logits_height", "logits_width"), _SIZE),
+    "classes": (f"2 to {IGNORE} names", lambda value: 2 <= len(value) <= IGNORE and all(map(_text, value))),
+    "palette": ("colours of three numbers from 0 to 255", lambda value: all(map(_colour, value))),
+    "mean": ("three numbers", lambda value: len(value) == 3 and all(-1e3 < v < 1e3 for v in value)),
+    "std": ("three numbers above zero", lambda value: len(value) == 3 and all(0 < v < 1e3 for v in value)),
+    **dict.fromkeys(("class_set", "checkpoint", "version"), ("text", _text)),
+}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,123 @@
+"""What every command shares: options, logging, errors as one sentence, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .. import __version__
+from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, UsageError
+from .files import write_atomically
+
+MINIMUM_SIDE, MAXIMUM_SIDE = 64, 16384
+TERMINATED = 143  # 128 + SIGTERM
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        name, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--version", action="version", version=f"{name} {__version__}")
+    made.add_argument("--debug", action="store_true", help="show debug messages, and the traceback of an error")
+    return made
+
+
+def run(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
+) -> int:
+    """Parse, work, and turn whatever goes wrong into one sentence and an exit code."""
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+    for library in ("matplotlib", "PIL"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    _silence_opencv(options.debug)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        work(options)
+        sys.stdout.flush()
+        return DONE
+    except FastSCNNError as error:
+        return _report(parser.prog, str(error), error.exit_code, options.debug)
+    except KeyboardInterrupt:
+        return _report(parser.prog, "interrupted", INTERRUPTED, options.debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+        return FAILED
+    except MemoryError:
+        return _report(parser.prog, "out of memory; use a lower resolution or a smaller batch", FAILED, options.debug)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}. This is a fault of the program; --debug shows where"
+        return _report(parser.prog, message, FAILED, options.debug)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def resolution(text: str) -> tuple[int, int]:
+    """`1024x2048` → (1024, 2048), height first; for `type=` of an option."""
+    match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a resolution; expected HEIGHTxWIDTH in pixels, such as 1024x2048"
+        )
+    height, width = int(match[1]), int(match[2])
+    if not (MINIMUM_SIDE <= height <= MAXIMUM_SIDE and MINIMUM_SIDE <= width <= MAXIMUM_SIDE):
+        raise argparse.ArgumentTypeError(
+            f"height={height} width={width} is out of range; expected {MINIMUM_SIDE} to {MAXIMUM_SIDE} for each"
+        )
+    return height, width
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up; for `type=` of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def write_json(destination: str, report: dict[str, Any]) -> None:
+    """To a file, or to stdout for `-`."""
+    text = json.dumps(report, indent=2) + "\n"
+    if destination == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(Path(destination), text.encode())
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _report(program: str, message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"{program}: {message}", file=sys.stderr)
+    return code
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise SystemExit(TERMINATED)  # unwinds through every `finally`, so open videos are completed
+
+
+def _silence_opencv(debug: bool) -> None:
+    """OpenCV and its FFmpeg print warnings of their own beside our one sentence."""
+    if debug:
+        return
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+__all__ = ["UsageError", "did_you_mean", "parser", "positive", "resolution", "run", "write_json"]

@@ -1,0 +1,82 @@
+"""What a Segmenter gives back for one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifact import Artifact
+from .errors import FrameError
+from .frame import checked
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds that one frame spent in each stage."""
+
+    prepare: float  # check, resize, layout
+    forward: float  # the network
+    decode: float  # logits to the result, and back to the frame's size
+
+    @property
+    def total(self) -> float:
+        return self.prepare + self.forward + self.decode
+
+
+class Result:
+    """One frame's segmentation.
+
+    Attributes:
+        labels: uint8 (H, W) train ids at the frame's own size; computed when first asked for where the head gives no labels.
+        probabilities: float32 (C, H, W) at the frame's own size with a prob head, else None.
+        logits: float32 or float16 (C, ~h/8, ~w/8) at 1/8 of the model's resolution with a logits head, else None.
+        timings: milliseconds by stage.
+        artifact: the description of the model: class names, palette and the rest.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        timings: Timings,
+        labels: Callable[[], NDArray[np.uint8]],
+        probabilities: NDArray[np.float32] | None = None,
+        logits: NDArray[Any] | None = None,
+    ) -> None:
+        self.artifact = artifact
+        self.timings = timings
+        self.probabilities = probabilities
+        self.logits = logits
+        self._labels = labels
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        return self._labels()
+
+    def colour(self) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) BGR: each label in its class's colour, ignored pixels black."""
+        table = np.zeros((256, 1, 3), np.uint8)
+        table[: len(self.artifact.palette), 0] = np.array(self.artifact.palette, np.uint8)[:, ::-1]
+        return np.asarray(cv2.applyColorMap(self.labels, table), np.uint8)
+
+    def overlay(self, frame: NDArray[np.uint8], opacity: float = 0.5) -> NDArray[np.uint8]:
+        """The colours laid over the frame that was segmented: uint8 (H, W, 3) BGR.
+
+        Args:
+            opacity: of the colours, 0 to 1.
+
+        Raises:
+            FrameError: for a frame of another size.
+        """
+        frame = checked(frame)
+        if frame.shape[:2] != self.labels.shape:
+            raise FrameError(
+                f"the frame is height={frame.shape[0]} width={frame.shape[1]}, but the labels are "
+                f"height={self.labels.shape[0]} width={self.labels.shape[1]}. Pass the frame that was segmented"
+            )
+        return np.asarray(cv2.addWeighted(self.colour(), opacity, frame, 1 - opacity, 0), np.uint8)

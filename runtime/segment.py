@@ -1,0 +1,148 @@
+"""`fastscnn-segment`: frames in, overlays, colour masks or label images out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from . import command
+from .backend import DEVICES
+from .frame import Frame
+from .result import Result
+from .segmenter import Segmenter
+from .sinks import open_sink
+from .sources import Named, Source
+
+log = logging.getLogger(__name__)
+
+STYLES = ("overlay", "colour", "labels")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command.parser("fastscnn-segment", "Segment an image, a folder, a video or a camera.")
+    parser.add_argument("input", metavar="INPUT", help="image, folder, video file, stream URL, or a camera's number")
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="OUT", help="image, video, or folder for one image a frame"
+    )
+    parser.add_argument("-m", "--model", required=True, type=Path, help="a file that fastscnn-export wrote")
+    parser.add_argument(
+        "--as", dest="style", default="overlay", choices=STYLES, help="what to write; labels are train ids as grey PNG"
+    )
+    parser.add_argument("--opacity", default=0.5, type=_share, help="of the overlay's colours, 0 to 1")
+    parser.add_argument("--frames", type=command.positive, metavar="N", help="stop after N frames; default: all")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
+    parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
+    return command.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    with (
+        Segmenter(options.model, options.device, threads=options.threads) as segmenter,
+        Source(options.input) as source,
+    ):
+        if not segmenter.artifact.trained:
+            log.warning("the model's weights are random: the colours mean nothing yet")
+        many = source.video or source.folder
+        expected = min(filter(None, (source.frames, options.frames)), default=None)
+        tally = _Tally(segmenter)
+        with open_sink(
+            options.output, many=many and expected != 1, rate=source.rate, lossless=options.style == "labels"
+        ) as sink:
+            try:
+                frames = islice(source, options.frames)
+                for named, result in _progress(segmented(segmenter, frames), expected, options):
+                    sink.write(
+                        named.name if many else options.output.stem,
+                        rendered(result, named.frame, options.style, options.opacity),
+                    )
+                    tally.count(result)
+            finally:
+                if sink.written:
+                    log.info("%s: %d frames, %.1f frames/s", options.output, sink.written, tally.rate)
+        if options.json:
+            command.write_json(options.json, tally.report(options.input, str(options.output)))
+
+
+def segmented(segmenter: Segmenter, frames: Iterator[Named]) -> Iterator[tuple[Named, Result]]:
+    """Each frame with its result, in order; two in flight."""
+    waiting: deque[Named] = deque()
+
+    def read() -> Iterator[Frame]:
+        for named in frames:
+            waiting.append(named)
+            yield named.frame
+
+    for result in segmenter.stream(read()):
+        yield waiting.popleft(), result
+
+
+def rendered(result: Result, frame: Frame, style: str, opacity: float) -> NDArray[np.uint8]:
+    if style == "labels":
+        return result.labels
+    return result.colour() if style == "colour" else result.overlay(frame, opacity)
+
+
+class _Tally:
+    """Counts frames, times and pixels of each class for the report."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._started = time.perf_counter()
+        self._frames = 0
+        self._stages = dict.fromkeys(("prepare", "forward", "decode", "total"), 0.0)
+        self._pixels = np.zeros(256, np.int64)
+
+    def count(self, result: Result) -> None:
+        self._frames += 1
+        for stage in self._stages:
+            self._stages[stage] += getattr(result.timings, stage)
+        self._pixels += np.bincount(result.labels.ravel(), minlength=256)
+
+    @property
+    def rate(self) -> float:
+        return self._frames / (time.perf_counter() - self._started)
+
+    def report(self, source: str, output: str) -> dict[str, object]:
+        artifact = self._segmenter.artifact
+        total = max(int(self._pixels.sum()), 1)
+        return {
+            "input": source,
+            "output": output,
+            "frames": self._frames,
+            "frames_per_second": round(self.rate, 2),
+            "mean_milliseconds": {stage: round(t / max(self._frames, 1), 3) for stage, t in self._stages.items()},
+            "class_share": {name: int(self._pixels[i]) / total for i, name in enumerate(artifact.classes)},
+            "model": {"head": artifact.head, "resolution": artifact.resolution, "trained": artifact.trained},
+            "device": self._segmenter.device,
+        }
+
+
+def _progress(
+    results: Iterator[tuple[Named, Result]], expected: int | None, options: argparse.Namespace
+) -> Iterator[tuple[Named, Result]]:
+    yield from tqdm(
+        results, total=expected, unit=" frames", desc=Path(options.input).name, disable=None
+    )  # None: only on a terminal
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
+__all__ = ["STYLES", "main", "rendered", "segmented"]

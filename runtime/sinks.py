@@ -1,0 +1,175 @@
+"""Where results go: an image file, a folder of images, or a video file. What was finished stays, whatever happens next."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import cv2
+
+from .errors import OutputError, UsageError
+from .files import partial, unwritable, write_atomically
+from .frame import Frame, fitted
+from .sources import IMAGES
+
+VIDEOS = {".mp4": "mp4v", ".mov": "mp4v", ".m4v": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+_RESERVE = 1 << 20  # bytes that a video's index and the encoder's buffers may still need
+_DEFAULT_RATE = 25.0
+
+
+class Sink(Protocol):
+    """Takes named results one by one; closing completes what there is."""
+
+    written: int
+
+    def write(self, name: str, image: Frame) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_sink(output: Path, *, many: bool, rate: float | None, lossless: bool) -> Sink:
+    """The sink that `output`'s name asks for.
+
+    Args:
+        many: whether more than one result will come.
+        rate: frames per second of a video.
+        lossless: whether the pixels are numbers that no codec may change.
+
+    Raises:
+        UsageError: the name does not fit what will be written.
+        OutputError: the place cannot be written.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir() or not suffix:
+        return FolderSink(output, ".png" if lossless else ".jpg")
+    if suffix in VIDEOS:
+        if lossless:
+            raise UsageError(
+                f"{output} is a video, whose compression would change label numbers; expected a folder for PNG files"
+            )
+        return VideoSink(output, rate or _DEFAULT_RATE)
+    if suffix in IMAGES:
+        if many:
+            raise UsageError(
+                f"{output} is one image, but several frames will come; expected a folder or a video ({', '.join(VIDEOS)})"
+            )
+        if lossless and suffix in (".jpg", ".jpeg", ".webp"):
+            raise UsageError(
+                f"{output} would be compressed with loss, which changes label numbers; expected a .png file"
+            )
+        return FileSink(output)
+    raise UsageError(
+        f"{output} ends in {suffix}; expected a folder, an image ({', '.join(IMAGES)}) or a video ({', '.join(VIDEOS)})"
+    )
+
+
+class _Closing:
+    written = 0
+
+    def __enter__(self) -> Sink:
+        return self  # type: ignore[return-value]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None: ...
+
+
+class FileSink(_Closing):
+    """One image file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, name: str, image: Frame) -> None:
+        write_atomically(self._path, _encoded(self._path.suffix, image))
+        self.written += 1
+
+
+class FolderSink(_Closing):
+    """One image a frame, each complete or absent. The folder is made where it is missing."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._folder, self._suffix = folder, suffix
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def write(self, name: str, image: Frame) -> None:
+        write_atomically(self._folder / f"{name}{self._suffix}", _encoded(self._suffix, image))
+        self.written += 1
+
+
+class VideoSink(_Closing):
+    """A video file, written under another name and renamed when complete, so that nobody meets half of one.
+
+    OpenCV does not say when a write fails. So the free space is watched, the video is ended while its index still fits,
+    and the finished file is opened once more before it takes its name.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = path, rate
+        self._temporary = partial(path)
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        try:
+            self._temporary.touch()
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def write(self, name: str, image: Frame) -> None:
+        if self._writer is None:
+            self._size = image.shape[0], image.shape[1]
+            fourcc = cv2.VideoWriter.fourcc(*VIDEOS[self._path.suffix.lower()])
+            self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self._rate, self._size[::-1])
+            if not self._writer.isOpened():
+                self._temporary.unlink(missing_ok=True)
+                raise OutputError(
+                    f"{self._path} cannot be written: OpenCV has no encoder for it. Try a name that ends in .avi"
+                )
+        if shutil.disk_usage(self._path.parent).free < _RESERVE + image.nbytes:
+            raise OutputError(
+                f"{self._path}: the disk is full after {self.written} frames, which the file holds. Free some space and run again"
+            )
+        self._writer.write(fitted(image, *self._size))  # a frame of another size would be dropped in silence
+        self.written += 1
+
+    def close(self) -> None:
+        if self._writer is None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        self._writer.release()
+        self._writer = None
+        if not _plays(self._temporary):
+            self._temporary.unlink(missing_ok=True)
+            raise OutputError(f"{self._path} could not be completed; is the disk full? Free some space and run again")
+        try:
+            self._temporary.replace(self._path)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+
+def _plays(path: Path) -> bool:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return bool(capture.read()[0])
+    finally:
+        capture.release()
+
+
+def _encoded(suffix: str, image: Frame) -> bytes:
+    done, data = cv2.imencode(suffix, image)
+    if not done:
+        raise OutputError(f"OpenCV cannot encode a {suffix} image of shape {image.shape}")
+    return data.tobytes()

@@ -1,0 +1,175 @@
+"""Where frames come from: an image, a folder of images, a video file, a network stream or a camera."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from .errors import SourceError
+from .frame import Frame
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_MISSED_READS = 25  # in a row, after which a camera counts as gone: one second of most
+_WHOLE = 0.95  # share of a video's announced frames below which it counts as damaged; the announcement is an estimate
+
+
+@dataclass(frozen=True)
+class Named:
+    """A frame and what to call its result."""
+
+    name: str
+    frame: Frame  # uint8 (H, W, 3) BGR
+
+
+class ImageSource:
+    """One image, or the images of a folder in natural order. Unreadable ones are passed over and listed at the end."""
+
+    rate: float | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path.is_dir()
+        if self.folder:
+            self._paths = sorted(
+                (p for p in path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith(".")), key=_natural
+            )
+            if not self._paths:
+                raise SourceError(f"{path} holds no images; expected files ending in {', '.join(IMAGES)}")
+        else:
+            self._paths = [path]
+        self.frames: int | None = len(self._paths)
+
+    def __iter__(self) -> Iterator[Named]:
+        unreadable = []
+        for path in self._paths:
+            try:
+                frame = read_image(path)
+            except SourceError as error:
+                if not self.folder:
+                    raise
+                unreadable.append(str(error))
+                continue
+            yield Named(path.stem, frame)
+        if unreadable:
+            more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+            raise SourceError(
+                f"{len(unreadable)} of {len(self._paths)} images were passed over: {'; '.join(unreadable[:3])}{more}"
+            )
+
+    def close(self) -> None: ...
+
+
+class VideoSource:
+    """A video file, a network stream (a URL) or a camera (its number or device)."""
+
+    folder = False
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self.live = place.isdecimal() or "://" in place or place.startswith("/dev/")
+        self._capture = cv2.VideoCapture(int(place)) if place.isdecimal() else cv2.VideoCapture(place)
+        if not self._capture.isOpened():
+            if self.live:
+                raise SourceError(
+                    f"camera {place} cannot be opened; expected one that is connected and free. Look at /dev/video*"
+                )
+            raise SourceError(
+                f"{place} is not an image or a video that OpenCV can read, or is damaged. Check it with a player"
+            )
+        announced = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frames: int | None = announced if announced > 0 and not self.live else None
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate: float | None = rate if 0 < rate < 1000 else None
+
+    def __iter__(self) -> Iterator[Named]:
+        index = missed = 0
+        while missed < (_MISSED_READS if self.live else 1):
+            read, frame = self._capture.read()
+            if not read or frame is None:
+                missed += 1
+                continue
+            missed = 0
+            yield Named(f"{index:06d}", np.asarray(frame, np.uint8))
+            index += 1
+        if self.live:
+            raise SourceError(f"camera {self._place} stopped giving frames after {index}. Check its cable and power")
+        if index == 0:
+            raise SourceError(
+                f"{self._place} holds no frame that can be decoded; it is damaged or in an unknown format"
+            )
+        if self.frames and index < self.frames * _WHOLE:
+            raise SourceError(
+                f"{self._place} ends after {index} of {self.frames} frames; it is truncated or damaged. Copy it again"
+            )
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class Source:
+    """Opens what `place` names: a file or folder, a URL, or a camera's number. A context manager over `Named` frames.
+
+    Attributes:
+        frames: how many will come, None where nobody knows.
+        rate: frames per second of a video, None for images.
+        folder: whether `place` is a folder of images.
+        video: whether frames follow each other in time.
+
+    Raises:
+        SourceError: nothing there, or nothing that can be read.
+    """
+
+    def __init__(self, place: str) -> None:
+        path = Path(place)
+        if place.isdecimal() or "://" in place:
+            self._source: ImageSource | VideoSource = VideoSource(place)
+        elif not path.exists():
+            raise SourceError(
+                f"{place} does not exist; expected an image, a folder, a video, a URL or a camera's number"
+            )
+        elif path.is_dir() or path.suffix.lower() in IMAGES:
+            self._source = ImageSource(path)
+        else:
+            self._source = VideoSource(place)
+        self.frames, self.rate, self.folder = self._source.frames, self._source.rate, self._source.folder
+        self.video = isinstance(self._source, VideoSource)
+
+    def __iter__(self) -> Iterator[Named]:
+        return iter(self._source)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.close()
+
+
+def read_image(path: Path) -> Frame:
+    """Decode an image file to uint8 (H, W, 3) BGR, turned as its EXIF says.
+
+    Raises:
+        SourceError: missing, unreadable, or not an image.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        frame = None
+    if frame is None:
+        raise SourceError(f"{path} is not an image that OpenCV can read, or is damaged")
+    return np.asarray(frame, np.uint8)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """frame2 before frame10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,61 @@
+"""Models and frames that many tests share, made once a session by the project's own exporter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastscnn.export import export
+from fastscnn.model.street import Street
+
+ROOT = Path(__file__).parents[1]
+HEIGHT, WIDTH = 128, 256
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that lies beside a developer's checkout and is not part of the repository."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no ../shared beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Export with random weights; each combination once."""
+    folder = tmp_path_factory.mktemp("models")
+    made: dict[str, Path] = {}
+
+    def give(head: str = "cls", resolution: tuple[int, int] = (HEIGHT, WIDTH), **options: object) -> Path:
+        key = f"{head}-{resolution}-{sorted(options.items())}"
+        if key not in made:
+            made[key] = export(head, resolution, output=folder / f"{len(made)}.onnx", **options)  # type: ignore[arg-type]
+        return made[key]
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[np.ndarray]:
+    street = Street(HEIGHT, WIDTH, seed=3)
+    return [street.frame(index * 5)[0] for index in range(6)]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run one of the project's commands as a user does: a process of its own, in an empty folder."""
+
+    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name(name)
+        return subprocess.run(
+            [program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ, **options
+        )
+
+    return run

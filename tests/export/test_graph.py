@@ -1,0 +1,71 @@
+"""The ONNX writer, operation by operation, against PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastscnn.export.deploy import deployable, takes_bgr
+from fastscnn.export.graph import GraphBuilder, ModuleWriter, pooling_matrix
+from fastscnn.model import CITYSCAPES
+from fastscnn.model.checkpoint import MEAN, STD, untrained
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(32, 64), (2, 2), (3, 5), (11, 16), (6, 6), (100, 7)])
+def test_pooling_is_exact_as_two_matrix_products(bins: int, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 4, *size)
+    down, across = torch.from_numpy(pooling_matrix(bins, size[0])), torch.from_numpy(pooling_matrix(bins, size[1]))
+    assert torch.allclose(down @ x @ across.T, F.adaptive_avg_pool2d(x, bins), atol=1e-6)
+
+
+def test_folding_keeps_the_logits() -> None:
+    network = untrained(CITYSCAPES).network
+    image = torch.randn(1, 3, 96, 130)
+    with torch.inference_mode():
+        expected = network(image)
+        folded = deployable(network)
+        assert torch.allclose(folded(image), expected, atol=2e-5 * float(expected.abs().max()))
+        assert not [m for m in folded.modules() if isinstance(m, (nn.BatchNorm2d, nn.Dropout))]
+        assert [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)], "the original was changed"
+
+        pixels = torch.randint(0, 256, (1, 3, 96, 130)).float()  # RGB
+        mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
+        expected = folded((pixels / 255 - mean) / std)
+        found = takes_bgr(folded, STD)((pixels - 255 * mean).flip(1))
+        assert torch.allclose(found, expected, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_nodes_carry_module_names_and_pytorchs_own_results() -> None:
+    folded = deployable(untrained(CITYSCAPES).network)
+    builder = GraphBuilder("fp32")
+    writer = ModuleWriter(folded, builder, "image", "logits")
+    logits = writer.write(torch.randn(1, 3, 64, 64))
+    names = [node.name for node in builder.nodes]
+    assert len(set(names)) == len(names)
+    modules = dict(folded.named_modules())
+    for name in names:
+        owner = name
+        while owner not in modules and owner:
+            owner = owner.rpartition(".")[0]
+        assert owner or name == "logits", f"{name} names no module"
+    assert names[-1] == "logits"
+    assert torch.equal(writer.results["logits"], logits)
+    assert "global_feature_extractor.pyramid_pooling.interpolate" in writer.results
+
+
+def test_operations_without_a_form_are_refused_by_name() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid(x)
+
+    with pytest.raises(NotImplementedError, match="sigmoid"):
+        ModuleWriter(Odd(), GraphBuilder("fp32"), "image", "logits").write(torch.zeros(1))
+
+
+def test_constants_take_the_graphs_precision() -> None:
+    builder = GraphBuilder("fp16")
+    builder.constant("weight", np.ones(3, np.float32))
+    builder.constant("sizes", np.ones(3, np.int64))
+    assert [tensor.data_type for tensor in builder.initializers] == [10, 7]  # FLOAT16, INT64

@@ -1,0 +1,225 @@
+"""The Segmenter on real ONNX Runtime: equal to the graph's own head, in order, from many threads, without growth."""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import psutil
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fastscnn.runtime import ArtifactError, DeviceError, FrameError, Segmenter, UsageError
+
+Exported = Callable[..., Path]
+Frames = list[np.ndarray]
+
+
+def in_graph(path: Path, frame: np.ndarray) -> np.ndarray:
+    return onnxruntime.InferenceSession(path).run(None, {"image": frame[None]})[0][0]
+
+
+@pytest.mark.parametrize("resolution", [(128, 256), (64, 64), (100, 140), (333, 517)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_labels_equal_the_graphs_own_but_for_ties(exported: Exported, frames: Frames, resolution: tuple[int, int], precision: str) -> None:
+    frame = cv2.resize(frames[0], resolution[::-1])
+    with Segmenter(exported("cls", resolution, precision=precision)) as segmenter:
+        labels = segmenter(frame).labels
+    with Segmenter(exported("logits", resolution, precision=precision)) as segmenter:
+        logits = torch.from_numpy(segmenter(frame).logits.astype(np.float32))[None]
+    best = F.interpolate(logits, resolution, mode="bilinear").topk(2, dim=1).values[0]
+    tied = (best[0] - best[1]).numpy() <= (1e-5 if precision == "fp32" else 1e-2) * float(logits.max() - logits.min())
+    different = labels != in_graph(exported("cls", resolution, precision=precision), frame)
+    assert not np.any(different & ~tied)
+    assert different.mean() < 0.01
+    assert len(np.unique(labels)) > 1, "a scene of one class would prove little"
+
+
+@pytest.mark.parametrize("resolution", [(128, 256), (100, 140)])
+def test_probabilities_equal_the_graphs_own(exported: Exported, frames: Frames, resolution: tuple[int, int]) -> None:
+    frame = cv2.resize(frames[0], resolution[::-1])
+    path = exported("prob", resolution)
+    with Segmenter(path) as segmenter:
+        result = segmenter(frame)
+    assert result.probabilities is not None
+    assert np.abs(result.probabilities - in_graph(path, frame)).max() < 1e-5
+    assert np.array_equal(result.labels, result.probabilities.argmax(axis=0))
+
+
+def test_float_input_gives_the_same_labels(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported("cls")) as by_bytes, Segmenter(exported("cls", input="float")) as by_floats:
+        agreement = np.mean(by_bytes(frames[0]).labels == by_floats(frames[0]).labels)
+    assert agreement > 0.9999
+
+
+@pytest.mark.parametrize("head", ["cls", "prob", "logits"])
+@pytest.mark.parametrize("size", [(90, 160), (480, 640), (1, 1), (7, 1000)])
+def test_frames_of_any_size(exported: Exported, head: str, size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    with Segmenter(exported(head)) as segmenter:
+        result = segmenter(frame)
+    assert result.labels.shape == size
+    assert result.colour().shape == result.overlay(frame).shape == (*size, 3)
+    if head == "prob":
+        assert result.probabilities.shape == (19, *size)
+        assert np.array_equal(result.probabilities.argmax(axis=0), result.labels)
+    if head == "logits":
+        assert result.logits.shape == (19, 16, 32)
+
+
+def test_result_after_close(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported("logits")) as segmenter:
+        result = segmenter(frames[0])
+    with Segmenter(exported("cls")) as segmenter:
+        assert np.array_equal(result.labels, segmenter(frames[0]).labels)
+
+
+def test_colours_and_overlay_are_the_palettes(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported()) as segmenter:
+        result = segmenter(frames[0])
+    colours = result.colour()
+    for train_id in np.unique(result.labels):
+        assert np.unique(colours[result.labels == train_id], axis=0)[:, ::-1].tolist() == [list(segmenter.artifact.palette[train_id])]
+    assert np.array_equal(result.overlay(frames[0], 1.0), colours)
+    assert np.array_equal(result.overlay(frames[0], 0.0), frames[0])
+    with pytest.raises(FrameError, match="Pass the frame that was segmented"):
+        result.overlay(frames[0][:50])
+
+
+def test_timings_add_up(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported()) as segmenter:
+        started = time.perf_counter()
+        timings = segmenter(frames[0]).timings
+        wall = (time.perf_counter() - started) * 1e3
+    assert min(timings.prepare, timings.forward, timings.decode) > 0
+    assert timings.total == pytest.approx(timings.prepare + timings.forward + timings.decode)
+    assert timings.total <= wall
+
+
+def test_batches(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported(batch=3)) as segmenter, Segmenter(exported()) as single:
+        expected = [single(frame).labels for frame in frames]
+        for count in (1, 2, 3):
+            results = segmenter.batch(frames[:count])
+            assert [np.mean(r.labels == e) > 0.9999 for r, e in zip(results, expected, strict=False)] == [True] * count
+        assert len(list(segmenter.stream(frames[:5]))) == 5
+        for wrong in ([], frames[:4]):
+            with pytest.raises(FrameError, match="1 to 3 at a time"):
+                segmenter.batch(wrong)
+
+
+def test_stream_keeps_order_and_two_in_flight(exported: Exported, frames: Frames) -> None:
+    read = 0
+
+    def source() -> Iterator[np.ndarray]:
+        nonlocal read
+        for index in range(12):
+            read += 1
+            yield frames[index % len(frames)]
+
+    with Segmenter(exported()) as segmenter:
+        expected = [segmenter(frame).labels for frame in frames]
+        for index, result in enumerate(segmenter.stream(source())):
+            assert np.array_equal(result.labels, expected[index % len(frames)])
+            assert read - index <= 2, "more than two frames were in flight"
+    assert read == 12
+
+
+def test_stream_yields_what_came_before_a_failure(exported: Exported, frames: Frames) -> None:
+    def source() -> Iterator[np.ndarray]:
+        yield from frames[:3]
+        raise OSError("the cable is out")
+
+    results = []
+    with Segmenter(exported()) as segmenter, pytest.raises(OSError, match="cable"):
+        for result in segmenter.stream(source()):
+            results.append(result)
+    assert len(results) == 3
+
+
+def test_abandoned_stream_stops_reading_and_its_threads(exported: Exported, frames: Frames) -> None:
+    read = []
+
+    def source() -> Iterator[np.ndarray]:
+        while True:
+            read.append(1)
+            yield frames[0]
+
+    with Segmenter(exported()) as segmenter:
+        stream = segmenter.stream(source())
+        next(stream)
+        stream.close()
+        assert len(read) <= 3
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastscnn")]
+
+
+def test_many_threads_get_the_single_threads_labels(exported: Exported, frames: Frames) -> None:
+    with Segmenter(exported()) as segmenter:
+        expected = [segmenter(frame).labels for frame in frames]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda i: segmenter(frames[i % len(frames)]).labels, range(80)))
+    assert all(np.array_equal(labels, expected[i % len(frames)]) for i, labels in enumerate(found))
+
+
+def test_close_waits_for_calls_and_ends_them(exported: Exported, frames: Frames) -> None:
+    segmenter = Segmenter(exported())
+    outcomes: list[str] = []
+
+    def work() -> None:
+        try:
+            while True:
+                assert segmenter(frames[0]).labels.shape == frames[0].shape[:2]
+                outcomes.append("done")
+        except UsageError as error:
+            outcomes.append(str(error))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    while outcomes.count("done") < 8:
+        time.sleep(0.01)
+    segmenter.close()
+    segmenter.close()
+    for worker in workers:
+        worker.join()
+    assert outcomes.count("this Segmenter is closed; open a new one") == 4
+    assert set(outcomes) == {"done", "this Segmenter is closed; open a new one"}
+
+
+def test_memory_does_not_grow_over_a_thousand_frames(exported: Exported, frames: Frames) -> None:
+    process = psutil.Process()
+    with Segmenter(exported(resolution=(64, 64))) as segmenter:
+        for index in range(200):
+            segmenter(frames[index % len(frames)])
+        gc.collect()
+        before = process.memory_info().rss
+        for index in range(1000):
+            segmenter(frames[index % len(frames)])
+        gc.collect()
+        growth = process.memory_info().rss - before
+    assert growth < 4e6, f"{growth / 1e6:.1f} MB more after 1,000 frames; one leaked 128x256 label map a frame would be 33 MB"
+
+
+def test_opening_errors(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'gpu' is unknown"):
+        Segmenter(exported(), "gpu")
+    with pytest.raises(UsageError, match="0 threads"):
+        Segmenter(exported(), threads=0)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Segmenter(tmp_path / "absent.onnx")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(DeviceError, match=r"fastscnn\[gpu\]"):
+            Segmenter(exported(), "cuda")
+
+
+def test_a_graph_that_onnxruntime_refuses(exported: Exported, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(exported().read_bytes().replace(b"Relu", b"Rely"))
+    with pytest.raises(ArtifactError, match="ONNX Runtime refuses"):
+        Segmenter(damaged)
