@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..export import export
-from ..model.street import Street
+from ..model.street import RATE, Street
 from ..runtime import Artifact, Segmenter, command
 from ..runtime.files import write_atomically
 from ..runtime.frame import Frame
@@ -35,9 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("fastscnn-demo", "The whole way, from weights to a segmented video.")
     parser.add_argument("--input", help="a video, image, folder or camera of your own; default: a street that is drawn")
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="trained weights; random ones without it")
-    parser.add_argument("--res", default=(1024, 2048), type=command.resolution, metavar="HxW", help="height x width of the model")
-    parser.add_argument("--frames", default=_FRAMES, type=command.positive, metavar="N", help="frames of the clip to segment")
-    parser.add_argument("-o", "--output", default=Path("demo"), type=Path, metavar="FOLDER", help="where everything goes")
+    parser.add_argument(
+        "--res", default=(1024, 2048), type=command.resolution, metavar="HxW", help="height x width of the model"
+    )
+    parser.add_argument(
+        "--frames", default=_FRAMES, type=command.positive, metavar="N", help="frames of the clip to segment"
+    )
+    parser.add_argument(
+        "-o", "--output", default=Path("demo"), type=Path, metavar="FOLDER", help="where everything goes"
+    )
     return command.run(parser, _work, arguments)
 
 
@@ -54,7 +60,9 @@ def _work(options: argparse.Namespace) -> None:
         video, picture = _segment(segmenter, options.input, options.frames, folder)
     print(f"\nmodel    {model}\nreport   {folder / 'benchmark.md'}\nvideo    {video}\npicture  {picture}")
     if not segmenter.artifact.trained:
-        print("\nThe weights are random: speed and size are real, the colours mean nothing. Give trained ones with --checkpoint.")
+        print(
+            "\nThe weights are random: speed and size are real, the colours mean nothing. Give trained ones with --checkpoint."
+        )
 
 
 def _time(segmenter: Segmenter, model: Path, folder: Path) -> None:
@@ -62,7 +70,12 @@ def _time(segmenter: Segmenter, model: Path, folder: Path) -> None:
     street = Street(artifact.height, artifact.width)
     frames = [street.frame(index * 10)[0] for index in range(4)]
     report, _ = benchmark(segmenter, frames, InGraph(model, None), _BURN_IN, _MEASURED)
-    report = {"command": "make demo", "model": model.name, "frames_of": "the drawn street (4 frames, repeated)", **report}
+    report = {
+        "command": "make demo",
+        "model": model.name,
+        "frames_of": "the drawn street (4 frames, repeated)",
+        **report,
+    }
     print(as_text(report))
     write_atomically(folder / "benchmark.md", as_markdown(report).encode())
 
@@ -71,19 +84,21 @@ def _segment(segmenter: Segmenter, place: str | None, count: int, folder: Path) 
     """Write the overlay video and a picture of its middle frame; gives their paths."""
     video, picture = folder / "overlay.mp4", folder / "overlay.png"
     if place is None:
-        source, rate, total = _drawn(count), Street.RATE, count
+        source, rate, total = _drawn(count), RATE, count
         _write(segmenter, source, rate, total, video, picture)
     else:
         with Source(place) as opened:
             total = min(opened.frames or count, count)
-            _write(segmenter, islice(opened, count), opened.rate or Street.RATE, total, video, picture)
+            _write(segmenter, islice(opened, count), opened.rate or RATE, total, video, picture)
     return video, picture
 
 
 def _write(segmenter: Segmenter, frames: Iterator[Named], rate: float, total: int, video: Path, picture: Path) -> None:
     with VideoSink(video, rate) as sink:
         results = segmented(segmenter, frames)
-        for index, (named, result) in enumerate(tqdm(results, total=total, unit=" frames", desc="segmenting", disable=None)):
+        for index, (named, result) in enumerate(
+            tqdm(results, total=total, unit=" frames", desc="segmenting", disable=None)
+        ):
             overlay = result.overlay(named.frame)
             sink.write(named.name, overlay)
             if index == total // 2:
@@ -110,7 +125,16 @@ def _board(frame: Frame, overlay: Frame, labels: np.ndarray, artifact: Artifact)
         if x + width + 2 * line > rows.shape[1]:
             break
         cv2.rectangle(legend, (x, line // 3), (x + line // 2, line), artifact.palette[train_id][::-1], -1)
-        cv2.putText(legend, text, (x + line * 3 // 4, line), cv2.FONT_HERSHEY_SIMPLEX, 0.55 * scale, (230, 230, 230), 1, cv2.LINE_AA)
+        cv2.putText(
+            legend,
+            text,
+            (x + line * 3 // 4, line),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.55 * scale,
+            (230, 230, 230),
+            1,
+            cv2.LINE_AA,
+        )
         x += width + line * 3 // 2
     return np.vstack([rows, legend])
 

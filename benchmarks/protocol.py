@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from ..runtime.frame import Frame
 
+_PAUSE = (
+    0.02  # seconds between turns: an engine's idle threads spin for some milliseconds and would burn the other's cores
+)
+
 Pipeline = Callable[[Frame], dict[str, float]]  # gives milliseconds of its inner stages, if it knows any
 
 
@@ -78,6 +82,8 @@ def measure(
     records: dict[str, dict[str, list[float]]] = {name: {} for name in pipelines}
     for index, frame in zip(range(burn_in + count), cycle(frames), strict=False):
         for name, pipeline in pipelines.items():
+            if len(pipelines) > 1:
+                time.sleep(_PAUSE)
             started = time.perf_counter()
             stages = pipeline(frame)
             total = (time.perf_counter() - started) * 1e3

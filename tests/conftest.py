@@ -55,7 +55,13 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         program = Path(sys.executable).with_name(name)
         return subprocess.run(
-            [program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ, **options
+            [program, *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ,
+            **options,
         )
 
     return run

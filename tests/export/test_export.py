@@ -48,7 +48,9 @@ def io(model: onnx.ModelProto) -> list[tuple[str, str, list[int]]]:
         ("logits", ("logits", "", [2, 19, 13, 18])),
     ],
 )
-def test_inputs_outputs_and_precision(exported: Exported, head: str, output: tuple[str, str, list[int]], kind: str, precision: str) -> None:
+def test_inputs_outputs_and_precision(
+    exported: Exported, head: str, output: tuple[str, str, list[int]], kind: str, precision: str
+) -> None:
     model = onnx.load(exported(head, (100, 140), precision=precision, input=kind, batch=2))
     image = ("image", "UINT8", [2, 100, 140, 3]) if kind == "uint8" else ("image", "FLOAT", [2, 3, 100, 140])
     element = "FLOAT16" if precision == "fp16" else "FLOAT"
@@ -113,7 +115,9 @@ def scale(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
 
 
 @pytest.mark.parametrize("layer", ["global_feature_extractor.bottleneck2.1.depthwise.conv", "feature_fusion.high.conv"])
-def test_a_wrong_layer_is_found_and_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
+def test_a_wrong_layer_is_found_and_no_file_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
     tampered(monkeypatch, scale(f"{layer}.weight", 1.05))
     with pytest.raises(ParityError, match=f"first layer that parts is {re.escape(layer)} ") as caught:
         export("cls", (64, 64), output=tmp_path / "m.onnx")
@@ -183,7 +187,9 @@ def test_command_writes_where_it_says(command: Command, tmp_path: Path) -> None:
         (["--res", "64x64", "-o", "/proc/m.onnx"], 1, "/proc/m.onnx cannot be written"),
     ],
 )
-def test_wrong_usage_is_one_clear_sentence(command: Command, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_wrong_usage_is_one_clear_sentence(
+    command: Command, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
     done = command("fastscnn-export", "--head", "cls", *arguments)
     assert done.returncode == code
     assert message in done.stderr
@@ -206,12 +212,15 @@ def test_killed_export_leaves_the_old_file(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("fastscnn-export")
     for delay in (0.5, 1.5, 3.0):
         started = subprocess.Popen(
-            [program, "--head", "cls", "--res", "512x1024", "-o", target], cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [program, "--head", "cls", "--res", "512x1024", "-o", target],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
         time.sleep(delay)
         os.kill(started.pid, signal.SIGKILL)
         started.wait()
         data = target.read_bytes()
-        assert data == b"the old one" or json.loads(onnx_file.artifact(data, "m").to_metadata()["fastscnn.height"]) == 512
-
-
+        assert (
+            data == b"the old one" or json.loads(onnx_file.artifact(data, "m").to_metadata()["fastscnn.height"]) == 512
+        )

@@ -27,7 +27,9 @@ def test_round_trip_keeps_everything(tmp_path: Path, checkpoint: Checkpoint) -> 
 
 
 def test_untrained_weights_follow_the_seed() -> None:
-    first, again, other = (untrained(CITYSCAPES, seed).network.state_dict()["classifier.conv.weight"] for seed in (0, 0, 1))
+    first, again, other = (
+        untrained(CITYSCAPES, seed).network.state_dict()["classifier.conv.weight"] for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -61,7 +63,9 @@ def test_faults_are_told_apart(tmp_path: Path, checkpoint: Checkpoint) -> None:
     del missing["feature_fusion.high.conv.weight"]
     assert "misses feature_fusion.high.conv.weight" in refused(missing)
     assert "has, beyond the network, extra.weight" in refused({**state, "extra.weight": torch.zeros(1)})
-    assert "feature_fusion.high.conv.weight has shape (3,)" in refused({**state, "feature_fusion.high.conv.weight": torch.zeros(3)})
+    assert "feature_fusion.high.conv.weight has shape (3,)" in refused(
+        {**state, "feature_fusion.high.conv.weight": torch.zeros(3)}
+    )
     assert "has no classifier.conv.weight" in refused({"a": torch.zeros(1)})
     assert "holds a list" in refused([1, 2])
 

@@ -35,7 +35,9 @@ def test_layer_sizes_follow_the_table() -> None:
         "classifier.conv",
     ]
     for name in watched:
-        network.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: seen.update({name: tuple(o.shape[1:])}))
+        network.get_submodule(name).register_forward_hook(
+            lambda m, i, o, name=name: seen.update({name: tuple(o.shape[1:])})
+        )
     with torch.inference_mode():
         network(torch.zeros(1, 3, 256, 512))  # a quarter of the paper's resolution
     assert list(seen.values()) == [
@@ -53,7 +55,10 @@ def test_layer_sizes_follow_the_table() -> None:
     assert [len(network.get_submodule(f"global_feature_extractor.bottleneck{i}")) for i in (1, 2, 3)] == [3, 3, 3]
     assert network.feature_fusion.low_depthwise.conv.dilation == (4, 4)
     for bottleneck, channels in ((1, 64), (2, 96), (3, 128)):
-        assert network.get_submodule(f"global_feature_extractor.bottleneck{bottleneck}.1").expand.conv.out_channels == 6 * channels
+        assert (
+            network.get_submodule(f"global_feature_extractor.bottleneck{bottleneck}.1").expand.conv.out_channels
+            == 6 * channels
+        )
 
 
 def test_no_nonlinearity_between_depthwise_and_pointwise() -> None:
@@ -78,7 +83,10 @@ def test_auxiliary_heads_exist_in_training_only() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     training = WithAuxiliaryHeads(FastSCNN(5))
-    sum(F.cross_entropy(t, torch.zeros(t.shape[0], *t.shape[2:], dtype=torch.long)) for t in training(torch.randn(2, 3, 64, 64))).backward()  # type: ignore[union-attr]
+    sum(
+        F.cross_entropy(t, torch.zeros(t.shape[0], *t.shape[2:], dtype=torch.long))
+        for t in training(torch.randn(2, 3, 64, 64))
+    ).backward()  # type: ignore[union-attr]
     assert [name for name, p in training.named_parameters() if p.grad is None] == []
 
 

@@ -12,8 +12,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from fastscnn.model.street import TRAIN_IDS, Street
 from numpy.typing import NDArray
+
+from fastscnn.model.street import Street
+from fastscnn.model.street.street import TRAIN_IDS
 
 SMALL = (120, 160)
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]

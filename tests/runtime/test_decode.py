@@ -29,13 +29,17 @@ def logits_of(classes: int, size: tuple[int, int], seed: int = 0, smooth: int = 
 
 
 def upsampled(logits: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(torch.from_numpy(logits.astype(np.float64))[None], size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(torch.from_numpy(logits.astype(np.float64))[None], size, mode="bilinear", align_corners=False)[
+        0
+    ]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("classes", [2, 19])
 @pytest.mark.parametrize(("low", "full"), GEOMETRIES)
-def test_labels_are_the_argmax_of_the_upsampled_logits(low: tuple[int, int], full: tuple[int, int], classes: int, threads: int) -> None:
+def test_labels_are_the_argmax_of_the_upsampled_logits(
+    low: tuple[int, int], full: tuple[int, int], classes: int, threads: int
+) -> None:
     logits = logits_of(classes, low)
     found = Decoder(low, full, threads).labels(logits)
     assert found.shape == full

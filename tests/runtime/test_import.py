@@ -64,4 +64,6 @@ def test_floors_import_only_downwards() -> None:
                     assert target not in floors[level + 1 :], f"{path}: imports from the floor above, {target}"
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
                     names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                    assert not (floor == "runtime" and any(n.split(".")[0] in ("torch", "onnx", "rclpy") for n in names)), path
+                    assert not (
+                        floor == "runtime" and any(n.split(".")[0] in ("torch", "onnx", "rclpy") for n in names)
+                    ), path

@@ -52,17 +52,25 @@ def folder(tmp_path: Path, frames: Frames) -> Path:
     return images
 
 
-def test_image_to_overlay_colours_and_labels(command: Command, exported: Exported, folder: Path, frames: Frames, tmp_path: Path) -> None:
+def test_image_to_overlay_colours_and_labels(
+    command: Command, exported: Exported, folder: Path, frames: Frames, tmp_path: Path
+) -> None:
     with Segmenter(exported()) as segmenter:
         result = segmenter(frames[0])
-    for style, expected in (("overlay", result.overlay(frames[0])), ("colour", result.colour()), ("labels", result.labels)):
+    for style, expected in (
+        ("overlay", result.overlay(frames[0])),
+        ("colour", result.colour()),
+        ("labels", result.labels),
+    ):
         done = command("fastscnn-segment", folder / "frame5.png", "-m", exported(), "--as", style, "-o", f"{style}.png")
         assert done.returncode == 0, done.stderr
         assert "the colours mean nothing yet" in done.stderr
         assert np.array_equal(cv2.imread(str(tmp_path / f"{style}.png"), cv2.IMREAD_UNCHANGED), expected)
 
 
-def test_folder_in_natural_order_with_a_report(command: Command, exported: Exported, folder: Path, tmp_path: Path) -> None:
+def test_folder_in_natural_order_with_a_report(
+    command: Command, exported: Exported, folder: Path, tmp_path: Path
+) -> None:
     done = command("fastscnn-segment", folder, "-m", exported(), "--as", "labels", "-o", "out", "--json", "-")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -86,7 +94,9 @@ def test_video_in_video_out(command: Command, exported: Exported, frames: Frames
     assert len(frames_in(tmp_path / "some.avi")) == 4, done.stderr
 
 
-def test_a_file_that_is_no_image_costs_only_itself(command: Command, exported: Exported, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_costs_only_itself(
+    command: Command, exported: Exported, folder: Path, tmp_path: Path
+) -> None:
     (folder / "frame7.png").write_text("not an image")
     (folder / "frame8.png").write_bytes(b"")
     done = command("fastscnn-segment", folder, "-m", exported(), "-o", "out")
@@ -130,7 +140,9 @@ def test_errors_are_one_sentence_and_leave_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_truncated_video_keeps_what_could_be_read(command: Command, exported: Exported, frames: Frames, tmp_path: Path) -> None:
+def test_truncated_video_keeps_what_could_be_read(
+    command: Command, exported: Exported, frames: Frames, tmp_path: Path
+) -> None:
     clip = video_of(tmp_path / "clip.avi", frames, 10)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     done = command("fastscnn-segment", clip, "-m", exported(), "-o", "out.mp4")
@@ -141,7 +153,9 @@ def test_truncated_video_keeps_what_could_be_read(command: Command, exported: Ex
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_video_plays_up_to_there(exported: Exported, frames: Frames, tmp_path: Path, number: int, code: int) -> None:
+def test_interrupted_video_plays_up_to_there(
+    exported: Exported, frames: Frames, tmp_path: Path, number: int, code: int
+) -> None:
     clip = video_of(tmp_path / "clip.avi", frames, 500)
     program = Path(sys.executable).with_name("fastscnn-segment")
     running = subprocess.Popen(
@@ -166,13 +180,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 4 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True).returncode
+    ):
         pytest.skip("mounting a small tmpfs needs root")
     yield place
     subprocess.run(["umount", place], check=True)
 
 
-def test_full_disk_keeps_what_was_finished(command: Command, exported: Exported, small_disk: Path, tmp_path: Path) -> None:
+def test_full_disk_keeps_what_was_finished(
+    command: Command, exported: Exported, small_disk: Path, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 240, 320, 3)).astype(np.uint8)
     clip = video_of(tmp_path / "clip.avi", list(noise), 3)
     done = command("fastscnn-segment", clip, "-m", exported(), "-o", small_disk / "out.avi", "--opacity", 0)
@@ -201,7 +220,9 @@ class Camera(BaseHTTPRequestHandler):
         street = Street(96, 128)
         for index in range(self.frames):
             data = cv2.imencode(".jpg", street.frame(index)[0])[1].tobytes()
-            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(data), data))
+            self.wfile.write(
+                b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(data), data)
+            )
 
     def log_message(self, *_: object) -> None: ...
 
@@ -211,7 +232,9 @@ def test_a_camera_that_drops_out(command: Command, exported: Exported, tmp_path:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        done = command("fastscnn-segment", f"http://127.0.0.1:{server.server_port}/stream.mjpg", "-m", exported(), "-o", "out.mp4")
+        done = command(
+            "fastscnn-segment", f"http://127.0.0.1:{server.server_port}/stream.mjpg", "-m", exported(), "-o", "out.mp4"
+        )
     finally:
         server.shutdown()
         thread.join()

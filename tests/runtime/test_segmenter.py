@@ -27,7 +27,9 @@ def in_graph(path: Path, frame: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("resolution", [(128, 256), (64, 64), (100, 140), (333, 517)])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_labels_equal_the_graphs_own_but_for_ties(exported: Exported, frames: Frames, resolution: tuple[int, int], precision: str) -> None:
+def test_labels_equal_the_graphs_own_but_for_ties(
+    exported: Exported, frames: Frames, resolution: tuple[int, int], precision: str
+) -> None:
     frame = cv2.resize(frames[0], resolution[::-1])
     with Segmenter(exported("cls", resolution, precision=precision)) as segmenter:
         labels = segmenter(frame).labels
@@ -85,7 +87,9 @@ def test_colours_and_overlay_are_the_palettes(exported: Exported, frames: Frames
         result = segmenter(frames[0])
     colours = result.colour()
     for train_id in np.unique(result.labels):
-        assert np.unique(colours[result.labels == train_id], axis=0)[:, ::-1].tolist() == [list(segmenter.artifact.palette[train_id])]
+        assert np.unique(colours[result.labels == train_id], axis=0)[:, ::-1].tolist() == [
+            list(segmenter.artifact.palette[train_id])
+        ]
     assert np.array_equal(result.overlay(frames[0], 1.0), colours)
     assert np.array_equal(result.overlay(frames[0], 0.0), frames[0])
     with pytest.raises(FrameError, match="Pass the frame that was segmented"):
@@ -203,7 +207,9 @@ def test_memory_does_not_grow_over_a_thousand_frames(exported: Exported, frames:
             segmenter(frames[index % len(frames)])
         gc.collect()
         growth = process.memory_info().rss - before
-    assert growth < 4e6, f"{growth / 1e6:.1f} MB more after 1,000 frames; one leaked 128x256 label map a frame would be 33 MB"
+    assert growth < 4e6, (
+        f"{growth / 1e6:.1f} MB more after 1,000 frames; one leaked 128x256 label map a frame would be 33 MB"
+    )
 
 
 def test_opening_errors(exported: Exported, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .street_paint import Light
+from .paint import Light
 
 LOT = 15.0  # metres
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .street_paint import Canvas, Colour, Kind, Light, Points
+from .paint import Canvas, Colour, Kind, Light, Points
 
 PAINTS: tuple[Colour, ...] = (
     (36, 34, 34),

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .street_layout import LOT, Plan, crossing, draws, lot
-from .street_objects import DISC
-from .street_paint import END, FAR, NEAR, SUBPIXEL, Canvas, Colour, Kind, Points
-from .street_textures import grain
+from .layout import LOT, Plan, crossing, draws, lot
+from .objects import DISC
+from .paint import END, FAR, NEAR, SUBPIXEL, Canvas, Colour, Kind, Points
+from .textures import grain
 
 STEPS = np.geomspace(NEAR, END, 48)  # metres ahead where the outlines of the ground follow the bend
 ASPHALT: Colour = (112, 110, 110)

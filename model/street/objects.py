@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .street_paint import Canvas, Colour, Kind, Points
-from .street_vehicles import PAINTS, TYRE
+from .paint import Canvas, Colour, Kind, Points
+from .vehicles import PAINTS, TYRE
 
 CLOTHES: tuple[Colour, ...] = (
     (34, 32, 32),

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from .street_ground import Ground, flat, shadow_of_box, shadow_of_tree
-from .street_layout import LOT, Lot, Thing, draws, lot, mover, plan_of
-from .street_objects import (
+from .ground import Ground, flat, shadow_of_box, shadow_of_tree
+from .layout import LOT, Lot, Thing, draws, lot, mover, plan_of
+from .objects import (
     SQUARE,
     draw_cycle,
     draw_lamp,
@@ -24,9 +24,9 @@ from .street_objects import (
     draw_traffic_light,
     plate,
 )
-from .street_paint import END, FAR, Canvas, Image, Kind, Points, Texture
-from .street_textures import LEAVES, WALLS, Facade, facade, hedge, masonry, panel, panorama, tree
-from .street_vehicles import PAINTS, SHAPES, draw_vehicle
+from .paint import END, FAR, Canvas, Image, Kind, Points, Texture
+from .textures import LEAVES, WALLS, Facade, facade, hedge, masonry, panel, panorama, tree
+from .vehicles import PAINTS, SHAPES, draw_vehicle
 
 MINIMUM_SIDE = 64
 RATE = 25.0  # frames a second

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .street_paint import Colour, Image, Kind, Light, Texture, fractal
+from .paint import Colour, Image, Kind, Light, Texture, fractal
 
 WALLS: tuple[Colour, ...] = (  # brick, render, sandstone, concrete, paint
     (58, 72, 122),

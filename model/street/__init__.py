@@ -1,0 +1,5 @@
+"""A drawn street with exact labels: sample clip, test frames, extra training data."""
+
+from .street import RATE, Street
+
+__all__ = ["RATE", "Street"]

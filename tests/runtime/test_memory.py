@@ -1,0 +1,51 @@
+import gc
+
+import numpy as np
+
+from fastscnn.runtime.memory import Recycler
+
+
+def address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def test_memory_comes_back_only_when_no_view_is_left() -> None:
+    recycler = Recycler((3, 1000))
+    first = recycler.array()
+    assert (first.shape, first.dtype, first.flags.writeable, first.flags.c_contiguous) == (
+        (3, 1000),
+        np.float32,
+        True,
+        True,
+    )
+    first[:] = 7
+    place, row = address(first), first[1, ::2]
+    del first
+    gc.collect()
+    other = recycler.array()
+    other[:] = 1
+    assert address(other) != place, "a view was still alive"
+    assert np.all(row == 7)
+    del row
+    gc.collect()
+    again = recycler.array()
+    assert address(again) == place
+
+
+def test_no_more_blocks_are_kept_than_frames_are_in_flight() -> None:
+    recycler = Recycler((10,))
+    arrays = [recycler.array() for _ in range(5)]
+    assert len({address(a) for a in arrays}) == 5
+    arrays.clear()
+    assert len(recycler._free) == 2
+
+
+def test_arrays_outlive_the_recycler() -> None:
+    recycler = Recycler((10,))
+    array = recycler.array()
+    array[:] = 3
+    recycler.clear()
+    del recycler
+    gc.collect()
+    assert array.sum() == 30
+    del array
