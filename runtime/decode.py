@@ -21,7 +21,7 @@ from .memory import Recycler
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_CELLS_AT_ONCE = 1024  # keeps their interpolated logits, 5 MB for 19 classes, in the cache
+_CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
 _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponentials can vanish
 
 
@@ -100,29 +100,43 @@ class Decoder:
         cells = canvas.reshape(first.shape[0], rows, first.shape[1], columns)
         down, across = np.nonzero(mixed)
 
-        for start in range(
-            0, len(down), _CELLS_AT_ONCE
-        ):  # on one thread: steps this short only queue for the interpreter
+        for start in range(0, len(down), _CELLS_AT_ONCE):
             y, x = down[start : start + _CELLS_AT_ONCE], across[start : start + _CELLS_AT_ONCE]
-            cells[y, :, x] = argmax(self._interpolated(logits, y, x)).reshape(-1, rows, columns)
+            cells[y, :, x] = self._settled(logits, y, x).reshape(-1, rows, columns)
         return _placed(canvas.reshape(-1, first.shape[1] * columns), self._y.place, self._x.place)
 
-    def _interpolated(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Floats:
-        """(C, n, slots) interpolated logits of the n cells at rows y and columns x."""
+    def _settled(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Labels:
+        """(n, slots) labels of the n cells at rows y and columns x, whose corners disagree."""
         width = self.logits_size[1]
         near, far = self._y.near[y] * width, self._y.far[y] * width
         left, right = self._x.near[x], self._x.far[x]
-        corners = logits.reshape(len(logits), -1).take(
-            np.stack([near + left, near + right, far + left, far + right], axis=1), axis=1
-        )
+        places = np.stack([near + left, near + right, far + left, far + right])
+        corners = logits.reshape(len(logits), -1).take(places, axis=1)  # (C, 4, n)
+        # A class that stays below another's lowest corner wins nowhere; about two are left in a cell.
+        possible = corners.max(axis=1) >= corners.min(axis=1).max(axis=0)
+        best = np.full((len(y), self._y.slots * self._x.slots), -np.inf, np.float32)
+        winner = np.zeros(best.shape, np.uint8)
+        for index in np.flatnonzero(possible.any(axis=1)):
+            cells = np.flatnonzero(possible[index])
+            values = self._patches(corners[index][:, cells], y[cells], x[cells])
+            leader = best[cells]
+            above = (values > leader).view(np.uint8)
+            best[cells] = np.maximum(values, leader)
+            winner[cells] = np.maximum(
+                winner[cells], above * np.uint8(index)
+            )  # indices rise: the last leader is highest
+        return winner
+
+    def _patches(self, corners: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Floats:
+        """(4, n) corner values of one class → (n, slots) interpolated ones, in the cells at rows y and columns x."""
         if self._patch is not None:
-            return (corners.reshape(-1, 4) @ self._patch).reshape(len(logits), len(y), -1)
+            return corners.T @ self._patch
+        top_left, top_right, bottom_left, bottom_right = corners[:, :, None]
         across = self._x.weights[x if len(self._x.weights) > 1 else 0]
         down = self._y.weights[y if len(self._y.weights) > 1 else 0][..., None]
-        top = corners[..., 0, None] + across * (corners[..., 1, None] - corners[..., 0, None])
-        bottom = corners[..., 2, None] + across * (corners[..., 3, None] - corners[..., 2, None])
-        values = top[:, :, None] + down * (bottom - top)[:, :, None]
-        return values.reshape(len(logits), len(y), -1)
+        top = top_left + across * (top_right - top_left)
+        bottom = bottom_left + across * (bottom_right - bottom_left)
+        return (top[:, None] + down * (bottom - top)[:, None]).reshape(corners.shape[1], -1)
 
     def probabilities(self, logits: NDArray[Any]) -> Floats:
         """(C, h, w) float16 or float32 → (C, H, W) float32 soft-max of the bilinear upsampling."""

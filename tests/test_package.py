@@ -1,0 +1,83 @@
+"""The wheel and the robot's install: built for real, in an environment of its own, without torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source], check=True, timeout=300
+    )
+    return next(folder.glob("fastscnn-*.whl"))
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "fastscnn/__init__.py" in names
+    assert "fastscnn/py.typed" in names
+    folders = ["", "runtime", "model", "model/street", "export", "benchmarks"]
+    expected = {f"fastscnn/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).glob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == expected
+    assert not [name for name in names if not name.startswith(("fastscnn/", "fastscnn-"))]
+
+
+def oldest_python() -> str:
+    """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
+    places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]
+    for place in places:
+        if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
+            return place
+    return sys.executable
+
+
+def test_robot_install_segments_without_torch(wheel: Path, exported: Callable[..., Path], tmp_path: Path) -> None:
+    subprocess.run([oldest_python(), "-m", "venv", tmp_path / "robot"], check=True)
+    python = tmp_path / "robot" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[cpu]"], check=True, timeout=500)
+    code = (
+        "import importlib.util, json, sys\n"
+        "import numpy\n"
+        "from fastscnn import Segmenter\n"
+        "from fastscnn.model import Street\n"
+        "with Segmenter(sys.argv[1]) as segmenter:\n"
+        "    labels = segmenter(Street(128, 256).frame(0)[0]).labels\n"
+        "print(json.dumps({'shape': labels.shape, 'torch': importlib.util.find_spec('torch') is not None}))"
+    )
+    done = subprocess.run([python, "-c", code, exported()], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"shape": [128, 256], "torch": False}
+
+    done = subprocess.run(
+        [python.with_name("fastscnn-export"), "--head", "cls", "--res", "64x64"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 4
+    assert "pip install 'fastscnn[export]'" in done.stderr
+    done = subprocess.run(
+        [python.with_name("fastscnn-bench"), exported(), "--burn-in", "1", "--frames", "2"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr

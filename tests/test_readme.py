@@ -1,0 +1,83 @@
+"""What the README tells a reader to type works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fastscnn.model import Street
+from fastscnn.runtime.sinks import VideoSink
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_commands_of_the_table_run_in_order(tmp_path: Path) -> None:
+    street = Street(96, 128)
+    with VideoSink(tmp_path / "clip.mp4", 25) as sink:
+        for index in range(4):
+            sink.write("", street.frame(index)[0])
+    lines = re.findall(r"^\| `(fastscnn-[^`]+)`", README, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["fastscnn-export", "fastscnn-segment", "fastscnn-bench"]
+    for line in lines:
+        words = shlex.split(line.replace("1024x2048", "64x96").replace("model.onnx", "fastscnn-cls-64x96.onnx"))
+        if words[0] == "fastscnn-bench":
+            words += ["--burn-in", "1", "--frames", "2"]
+        done = subprocess.run(
+            [Path(sys.executable).with_name(words[0]), *words[1:]], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    assert (tmp_path / "out.mp4").exists()
+
+
+def test_robot_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block as printed, with a video file for the camera and without the window."""
+    from fastscnn.export import export
+
+    monkeypatch.chdir(tmp_path)
+    with VideoSink(Path("camera.avi"), 25) as sink:
+        sink.write("", Street(96, 128).frame(0)[0])
+    model = export("cls", (64, 96))
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(cv2, "imshow", lambda name, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: -1)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 13
+    exec(
+        code.replace("fastscnn-cls-1024x2048.onnx", str(model)).replace(
+            "VideoCapture(0)", 'VideoCapture("camera.avi")'
+        ),
+        {},
+    )
+    assert [image.shape for image in shown] == [(96, 128, 3)]
+
+
+def test_make_targets_exist() -> None:
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        done = subprocess.run(
+            ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, env=os.environ
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_layout_and_extras_are_those_of_the_project() -> None:
+    (block,) = re.findall(r"## Layout\n\n```text\n(.*?)```", README, re.DOTALL)
+    for folder in re.findall(r"^(\w+)/", block, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+    project = (ROOT / "pyproject.toml").read_text()
+    section = project.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+    (table,) = re.findall(r"\| extra \| for \|\n(.*?)\n\n", README, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[1:]))) == extras
+
+
+def test_links_lead_somewhere() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / link).exists(), f"{page}: {link}"
