@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from .errors import OutputError
@@ -10,7 +11,7 @@ from .errors import OutputError
 
 def partial(path: Path) -> Path:
     """A name beside `path` to write under first; it keeps the suffix, by which writers choose the format."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

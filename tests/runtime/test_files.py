@@ -1,0 +1,30 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fastscnn.runtime import OutputError
+from fastscnn.runtime.files import write_atomically
+
+
+def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
+    contents = [bytes([value]) * 500_000 for value in range(8)]
+    target = tmp_path / "file.bin"
+    writers = [threading.Thread(target=write_atomically, args=(target, content)) for content in contents]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert target.read_bytes() in contents
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "file.bin"
+    folder.mkdir()
+    with pytest.raises(OutputError, match=r"file\.bin cannot be written"):
+        write_atomically(folder, b"new")
+    with pytest.raises(OutputError, match="No such file"):
+        write_atomically(tmp_path / "absent" / "file.bin", b"new")
+    assert os.listdir(tmp_path) == ["file.bin"]
