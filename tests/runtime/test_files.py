@@ -1,4 +1,3 @@
-import os
 import threading
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert target.read_bytes() in contents
-    assert os.listdir(tmp_path) == ["file.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -27,4 +26,4 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         write_atomically(folder, b"new")
     with pytest.raises(OutputError, match="No such file"):
         write_atomically(tmp_path / "absent" / "file.bin", b"new")
-    assert os.listdir(tmp_path) == ["file.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
