@@ -1,0 +1,88 @@
+"""Run a checkpoint in PyTorch, as training leaves it: for evaluation, not for robots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..runtime.errors import DeviceError
+from ..runtime.frame import Frame, checked
+from .checkpoint import load
+from .classes import ClassSet
+from .network import MINIMUM_SIDE, FastSCNN
+
+
+class Network:
+    """Labels of whole images: uint8 (H, W, 3) BGR → uint8 (H, W) train ids.
+
+    Args:
+        classes: that the data has; the checkpoint must have as many.
+        resolution: (height, width) of the network's input; None takes each image's own.
+        flip: average the soft-max with the mirrored image's.
+        scales: average the soft-max over these sizes.
+        zero_skip: set the spatial branch to zero before the fusion (the paper's ablation, section 4.4).
+
+    Raises:
+        ArtifactError, UsageError: see `checkpoint.load`.
+        DeviceError: "cuda" was asked for and is not there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        classes: ClassSet,
+        device: str = "auto",
+        resolution: tuple[int, int] | None = None,
+        *,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        zero_skip: bool = False,
+    ) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError("device 'cuda' was asked for, but PyTorch finds no GPU. Use device 'cpu'")
+        source = load(path, classes)
+        self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self._network: FastSCNN = source.network.to(self._device)
+        self._mean, self._std = np.array(source.mean, np.float32), np.array(source.std, np.float32)
+        self._resolution = resolution
+        self._flip, self._scales = flip, tuple(scales)
+        if zero_skip:
+            self._network.feature_fusion.high.register_forward_hook(
+                lambda module, inputs, output: torch.zeros_like(output)
+            )
+
+    def __call__(self, image: Frame) -> NDArray[np.uint8]:
+        image = checked(image)
+        height, width = image.shape[:2]
+        if not self._flip and self._scales == (1.0,):
+            labels = self._logits(image, 1.0, False, (height, width)).argmax(dim=1)
+        else:
+            votes = torch.zeros(())
+            for scale in self._scales:
+                for mirrored in (False, True) if self._flip else (False,):
+                    votes = votes + self._logits(image, scale, mirrored, (height, width)).softmax(dim=1)
+            labels = votes.argmax(dim=1)
+        return np.asarray(labels[0].to(torch.uint8).cpu().numpy())
+
+    def _logits(self, image: Frame, scale: float, mirrored: bool, size: tuple[int, int]) -> Tensor:
+        height, width = (max(MINIMUM_SIDE, round(side * scale)) for side in self._resolution or size)
+        if image.shape[:2] != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        with torch.inference_mode():
+            planes = torch.from_numpy(to_planes(image, self._mean, self._std))[None].to(self._device)
+            logits = self._network(planes.flip(3) if mirrored else planes)
+            logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+        return logits.flip(3) if mirrored else logits
+
+
+def to_planes(image: Frame, mean: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) BGR → float32 (3, H, W) normalised RGB."""
+    rgb = image[..., ::-1].astype(np.float32) / 255
+    return np.ascontiguousarray(((rgb - mean) / std).transpose(2, 0, 1))
