@@ -23,10 +23,11 @@ from ..runtime.errors import ParityError, SourceError
 from ..runtime.files import write_atomically
 from ..runtime.frame import Frame, fitted
 from ..runtime.sources import Source
+from . import plot
 from .baseline import InGraph
 from .machine import machine
 from .protocol import Measurement, Pipeline, measure, resident_bytes
-from .report import ENCLOSES, Report, as_markdown, as_text, compare, describe_model
+from .report import ENCLOSES, Report, alike, as_markdown, as_text, compared, describe_model
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("fastscnn-bench", "Time a model by the paper's protocol: burn-in, then measured frames.")
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that fastscnn-export wrote")
     parser.add_argument(
-        "--burn-in", default=100, type=command.positive, metavar="N", help="frames before the clock counts"
+        "--burn-in", default=100, type=command.whole, metavar="N", help="frames before the clock counts"
     )
     parser.add_argument("--frames", default=100, type=command.positive, metavar="N", help="frames measured")
     parser.add_argument(
@@ -58,13 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
+    command.expect_folder(
+        options.markdown, options.plot, Path(options.json) if options.json not in (None, "-") else None
+    )
+    if options.plot:
+        plot.expect_format(options.plot)
     with Segmenter(options.model, options.device, threads=options.threads) as segmenter:
         frames, origin = _frames(options.source, segmenter.artifact)
+        about: Report = {
+            "command": options.command,
+            "model": options.model.name,
+            "frames_of": origin,
+            **describe(segmenter),
+        }
+        earlier = alike(options.compare, about) if options.compare else None
         baseline = InGraph(options.model, options.threads) if options.baseline else None
-        report, measurements = benchmark(segmenter, frames, baseline, options.burn_in, options.frames)
-    report = {"command": options.command, "model": options.model.name, "frames_of": origin, **report}
-    if options.compare:
-        report["compared"] = compare(report, options.compare)
+        measured, measurements = benchmark(segmenter, frames, baseline, options.burn_in, options.frames)
+    report = {**about, **measured}
+    if earlier:
+        report["compared"] = compared(report, earlier, options.compare.name)
     if options.json != "-":
         print(as_text(report))
     if options.json:
@@ -72,11 +85,25 @@ def _work(options: argparse.Namespace) -> None:
     if options.markdown:
         write_atomically(options.markdown, as_markdown(report).encode())
     if options.plot:
-        from .plot import plot_latencies
+        latencies = {name: m.stages["total"] for name, m in measurements.items()}
+        plot.plot_latencies(options.plot, latencies, report["description"])
 
-        plot_latencies(
-            options.plot, {name: m.stages["total"] for name, m in measurements.items()}, report["description"]
-        )
+
+def describe(segmenter: Segmenter) -> Report:
+    """What is about to be measured, on what."""
+    artifact = segmenter.artifact
+    return {
+        "description": describe_model(artifact),
+        "head": artifact.head,
+        "resolution": artifact.resolution,
+        "batch": artifact.batch,
+        "classes": len(artifact.classes),
+        "precision": artifact.precision,
+        "input": artifact.input,
+        "device": segmenter.device,
+        "machine": machine(),  # before the run, for the load average
+        "encloses": {name: text.format(result=_RESULTS[artifact.head]) for name, text in ENCLOSES.items()},
+    }
 
 
 def benchmark(
@@ -88,11 +115,10 @@ def benchmark(
         ParityError: the two disagree, so that their times cannot be compared.
     """
     artifact = segmenter.artifact
-    facts = machine()  # before the run, for the load average
     ours = "this runtime"
 
     def run(frame: Frame) -> dict[str, float]:
-        timings = segmenter(frame).timings
+        timings = segmenter.batch([frame] * artifact.batch)[0].timings
         return {"prepare": timings.prepare, "forward": timings.forward, "decode": timings.decode}
 
     pipelines: dict[str, Pipeline] = {ours: run}
@@ -108,9 +134,9 @@ def benchmark(
         pipelines[plain.name] = run_plain
     memory: list[float] = []
     with tqdm(total=burn_in + count, unit=" frames", desc="timing", disable=None, leave=False) as bar:
-        measure(pipelines, frames, burn_in=burn_in, count=0, advance=bar.update)
+        measure(pipelines, frames, burn_in=burn_in, count=0, batch=artifact.batch, advance=bar.update)
         memory.append((resident_bytes() or 0) / 1e6)
-        measured = measure(pipelines, frames, burn_in=0, count=count, advance=bar.update)
+        measured = measure(pipelines, frames, burn_in=0, count=count, batch=artifact.batch, advance=bar.update)
         memory.append((resident_bytes() or 0) / 1e6)
     stages = {
         "forward": measured[ours].summary("forward"),
@@ -119,17 +145,8 @@ def benchmark(
         "decode": measured[ours].summary("decode"),
     }
     report: Report = {
-        "description": describe_model(artifact),
-        "head": artifact.head,
-        "resolution": artifact.resolution,
-        "batch": artifact.batch,
-        "classes": len(artifact.classes),
-        "precision": artifact.precision,
-        "device": segmenter.device,
-        "machine": facts,
         "burn_in": burn_in,
         "frames": count,
-        "encloses": {name: ENCLOSES[name].format(result=_RESULTS[artifact.head]) for name in stages},
         "stages": {name: summary.as_dict() for name, summary in stages.items()},
         "overhead": (stages["prepare"].median + stages["decode"].median) / stages["forward"].median,
         "memory_mb": memory if all(memory) else None,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..export import export
 from ..model.street import RATE, Street
 from ..runtime import Artifact, Segmenter, command
-from ..runtime.files import write_atomically
+from ..runtime.files import unwritable, write_atomically
 from ..runtime.frame import Frame
 from ..runtime.segment import segmented
 from ..runtime.sinks import VideoSink
@@ -49,7 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if options.input:
+        Source(options.input).close()  # a wrong one is told before the work, not after it
     height, width = options.res
     log.info("1/3  export")
     model = export("cls", options.res, options.checkpoint, output=folder / f"fastscnn-cls-{height}x{width}.onnx")
@@ -101,7 +106,7 @@ def _write(segmenter: Segmenter, frames: Iterator[Named], rate: float, total: in
         ):
             overlay = result.overlay(named.frame)
             sink.write(named.name, overlay)
-            if index == total // 2:
+            if index in (0, total // 2):  # the first, should the clip end early
                 write_atomically(picture, _png(_board(named.frame, overlay, result.labels, segmenter.artifact)))
 
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.errors import DeviceError
+from ..runtime.errors import DeviceError, UsageError
 from ..runtime.files import write_atomically
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def expect_format(path: Path) -> None:
+    """Refuse what cannot be drawn before the measurement, not after it.
+
+    Raises:
+        UsageError: another ending than FORMATS.
+        DeviceError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected a picture: {', '.join(FORMATS)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DeviceError("--plot needs matplotlib: pip install 'fastscnn[plot]'")
 
 
 def plot_latencies(path: Path, latencies: Mapping[str, NDArray[np.float64]], title: str) -> None:
     """Latency of each measured frame, one line a pipeline, with its median.
 
     Raises:
-        DeviceError: matplotlib is not installed.
         OutputError: the picture cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise DeviceError("--plot needs matplotlib: pip install 'fastscnn[plot]'") from None
-    import io
+    import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
@@ -37,6 +49,6 @@ def plot_latencies(path: Path, latencies: Mapping[str, NDArray[np.float64]], tit
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", dpi=120)
+    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=120)
     pyplot.close(figure)
     write_atomically(path, buffer.getvalue())

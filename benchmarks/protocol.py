@@ -71,12 +71,14 @@ def measure(
     *,
     burn_in: int = 100,
     count: int = 100,
+    batch: int = 1,
     advance: Callable[[int], object] = lambda n: None,
 ) -> dict[str, Measurement]:
     """Time each pipeline on `count` frames after `burn_in` unmeasured ones, taking turns on every frame.
 
     Args:
         frames: repeated in order for as long as needed.
+        batch: frames that one call of a pipeline segments; the wall time is divided by it.
         advance: told after every turn, for a progress display.
     """
     records: dict[str, dict[str, list[float]]] = {name: {} for name in pipelines}
@@ -86,7 +88,7 @@ def measure(
                 time.sleep(_PAUSE)
             started = time.perf_counter()
             stages = pipeline(frame)
-            total = (time.perf_counter() - started) * 1e3
+            total = (time.perf_counter() - started) * 1e3 / batch
             if index >= burn_in:
                 for stage, milliseconds in {**stages, "total": total}.items():
                     records[name].setdefault(stage, []).append(milliseconds)

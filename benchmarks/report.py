@@ -19,7 +19,19 @@ ENCLOSES = {
     "prepare": "check, resize and layout of the frame",
     "decode": "logits to {result}, and back to the frame's size",
 }
-_ALIKE = ("head", "resolution", "batch", "classes", "device", "processor", "frames_of", "encloses")
+_COMPARED = ("forward", "frame to result")
+_ALIKE = (
+    "head",
+    "resolution",
+    "batch",
+    "classes",
+    "precision",
+    "input",
+    "device",
+    "processor",
+    "frames_of",
+    "encloses",
+)
 
 
 def describe_model(artifact: Artifact) -> str:
@@ -45,7 +57,7 @@ def as_text(report: Report) -> str:
         lines += [_row("baseline", baseline["total"]), ""]
         lines.append(f"baseline: {baseline['name']}, from the same frame with the same preparation, in turns with ours")
         lines.append(
-            f"frame to result is {baseline['ratio']:.2f} times faster than the baseline (medians); {baseline['agreement']}"
+            f"frame to result runs {baseline['ratio']:.2f} times as fast as the baseline (medians); {baseline['agreement']}"
         )
     lines += ["", "what the timer encloses:"]
     lines += [f"  {stage:<16}{text}" for stage, text in report["encloses"].items()]
@@ -62,15 +74,16 @@ def as_markdown(report: Report) -> str:
     return f"# {report['model']}\n\nMade by `{report['command']}`.\n\n```text\n{as_text(report)}\n```\n"
 
 
-def compare(report: Report, path: Path) -> str:
-    """One sentence on how this run relates to an earlier one's JSON.
+def alike(path: Path, about: Report) -> Report:
+    """An earlier run's report, if it measured the same kind of thing as `about` says this run will.
 
     Raises:
         UsageError: no such report, or one of another head, resolution, machine or timer; names what differs.
     """
     try:
-        earlier = json.loads(path.read_text())
-        medians = {name: float(earlier["stages"][name]["median"]) for name in ("forward", "frame to result")}
+        earlier: Report = json.loads(path.read_text())
+        for name in _COMPARED:
+            float(earlier["stages"][name]["median"])
         theirs = _kind(earlier)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); expected a report that --json wrote") from error
@@ -78,12 +91,21 @@ def compare(report: Report, path: Path) -> str:
         raise UsageError(
             f"{path} is not a report that fastscnn-bench --json wrote ({type(error).__name__}: {error})"
         ) from error
-    ours = _kind(report)
+    ours = _kind(about)
     unlike = [f"{key} ({theirs[key]} there, {ours[key]} here)" for key in _ALIKE if theirs[key] != ours[key]]
     if unlike:
         raise UsageError(f"{path} measured something else: {'; '.join(unlike)}. Compare runs that are alike in these")
-    parts = [f"{name} {medians[name] / report['stages'][name]['median']:.2f} times as fast" for name in medians]
-    return f"compared with {path.name} (another run, so machine noise counts): {', '.join(parts)}"
+    return earlier
+
+
+def compared(report: Report, earlier: Report, name: str) -> str:
+    """One sentence on how a run relates to an earlier one that is alike."""
+    medians = [(stage, earlier["stages"][stage]["median"] / report["stages"][stage]["median"]) for stage in _COMPARED]
+    parts = ", ".join(f"{stage} {ratio:.2f} times as fast" for stage, ratio in medians)
+    changed = earlier["machine"]["packages"] != report["machine"]["packages"]
+    return (
+        f"compared with {name} (another run, so machine noise counts): {parts}" + "; package versions differ" * changed
+    )
 
 
 def _kind(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,4 +118,4 @@ def _row(stage: str, numbers: Mapping[str, float]) -> str:
     return f"{stage:<18}" + "".join(f"{value:>9.2f}" for value in columns) + rate
 
 
-__all__ = ["ENCLOSES", "Report", "as_markdown", "as_text", "compare", "describe_model"]
+__all__ = ["ENCLOSES", "Report", "alike", "as_markdown", "as_text", "compared", "describe_model"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model.network import FastSCNN
-from ..runtime.artifact import Artifact
+from ..runtime.artifact import OUTPUTS, Artifact
 from ..runtime.errors import ParityError
 from ..runtime.frame import InputLayout
 from ..runtime.onnx_file import LOGITS
 from ..runtime.onnxruntime_backend import open_session, usable_cores
-from .model import INPUT, OUTPUTS, Built, normalised
+from .graph import HalfPrecision
+from .model import INPUT, Built, normalised
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # of the logits' range
 _HEAD = 1e-5  # probabilities, absolute, of the same logits: soft-max is float32 in every graph
@@ -65,7 +67,28 @@ def check(network: FastSCNN, artifact: Artifact, built: Built, frames: NDArray[n
             f"the exported logits part from PyTorch's by {difference:.1e} of their range; at most {tolerance:.0e} is expected. "
             f"{_first_parting(artifact, built, frames, tolerance)}"
         )
+    if artifact.precision == "fp16":
+        _check_half(built, tolerance)
     return _check_head(artifact, found, expected, difference, tolerance)
+
+
+def _check_half(built: Built, tolerance: float) -> None:
+    """The network as float16 hardware computes it, emulated in PyTorch layer by layer."""
+    half = HalfPrecision(built.network)
+    with torch.inference_mode():
+        half.run(built.image)
+    if _share(half.results[-1].numpy(), built.layers[LOGITS]) <= tolerance:
+        return
+    for (name, expected), rounded in zip(built.layers.items(), half.results, strict=True):
+        if not bool(rounded.isfinite().all()):
+            raise ParityError(
+                f"float16 overflows in {name}, which reaches {float(expected.abs().max()):.3g}; at most 65504 fits. "
+                "Export with --precision fp32, or retrain with weight decay on that layer"
+            )
+    raise ParityError(
+        f"in float16 the logits part from PyTorch's by more than {tolerance:.0e} of their range. "
+        f"{_parting(built.layers, half.results, tolerance)}. Export with --precision fp32"
+    )
 
 
 def _check_head(
@@ -103,8 +126,14 @@ def _check_head(
 
 def _first_parting(artifact: Artifact, built: Built, frames: NDArray[np.uint8], tolerance: float) -> str:
     found = _run(built.model, artifact, frames, list(built.layers))
-    for name, expected in built.layers.items():
-        difference = _share(found[name], expected)
+    return _parting(
+        built.layers, [torch.from_numpy(found[name].astype(np.float32)) for name in built.layers], tolerance
+    )
+
+
+def _parting(layers: dict[str, Tensor], found: Sequence[Tensor], tolerance: float) -> str:
+    for (name, expected), value in zip(layers.items(), found, strict=True):
+        difference = _share(value.numpy(), expected)
         if not difference <= tolerance:
             return f"The first layer that parts is {name} ({difference:.1e})"
     return "No single layer parts from the folded network, so folding batch norm or the input's scaling changed it"
@@ -113,7 +142,7 @@ def _first_parting(artifact: Artifact, built: Built, frames: NDArray[np.uint8], 
 def _run(
     model: onnx.ModelProto, artifact: Artifact, frames: NDArray[np.uint8], outputs: list[str]
 ) -> dict[str, NDArray[Any]]:
-    """Run with inner tensors as outputs, without optimisation across them."""
+    """Run with inner tensors as outputs, which keeps ONNX Runtime from fusing across them."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     present = {output.name for output in watched.graph.output}

@@ -13,7 +13,7 @@ from .. import __version__
 from ..model.classes import CITYSCAPES, CLASS_SETS
 from ..model.street import Street
 from ..runtime import command
-from ..runtime.artifact import HEADS, INPUTS, PRECISIONS, Artifact
+from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, Artifact
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.files import write_atomically
 
@@ -104,16 +104,12 @@ def export(
             f"class set {classes!r} is unknown; expected one of {', '.join(CLASS_SETS)}.{command.did_you_mean(classes, list(CLASS_SETS))}"
         )
     height, width = resolution
-    smallest = command.MINIMUM_SIDE
-    if min(height, width) < smallest or batch < 1:
+    if min(height, width) < MINIMUM_SIDE or batch < 1:
         raise UsageError(
-            f"height={height} width={width} batch={batch}; expected at least {smallest} pixels a side and 1 frame"
+            f"height={height} width={width} batch={batch}; expected at least {MINIMUM_SIDE} pixels a side and 1 frame"
         )
     target = Path(output or f"fastscnn-{head}-{height}x{width}{'-fp16' if precision == 'fp16' else ''}.onnx")
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"{target.parent} is not a folder; expected an existing one for {target.name}. Create it first"
-        )
+    command.expect_folder(target)
     log.info(
         "exporting head=%s height=%d width=%d precision=%s input=%s batch=%d",
         head,

@@ -7,6 +7,7 @@ every layer is at hand for the check. An operation that the table below does not
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +41,8 @@ class GraphBuilder:
     def constant(self, name: str, value: NDArray[Any], dtype: Any = None) -> str:
         value = np.asarray(value)
         if value.dtype.kind == "f":
-            value = value.astype(dtype or self.dtype)
+            with np.errstate(over="ignore"):  # an infinite weight shows in the check, by its layer's name
+                value = value.astype(dtype or self.dtype)
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
@@ -147,6 +149,29 @@ class ModuleWriter(fx.Interpreter):
         return self.builder.node(
             "MatMul", name, [down, self.builder.node("MatMul", f"{name}.across", [source, across])]
         )
+
+
+class HalfPrecision(fx.Interpreter):
+    """Run a module as float16 hardware would: weights and every layer's result rounded to float16, sums in float32.
+
+    ONNX Runtime's CPU runs float16 graphs in float32, so it cannot show what overflows or drowns on a GPU.
+    `results` are in the order of `ModuleWriter.results`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        rounded = copy.deepcopy(module)
+        for parameter in rounded.parameters():
+            parameter.data = parameter.data.half().float()
+        super().__init__(fx.symbolic_trace(rounded))
+        self.results: list[Tensor] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op in ("call_module", "call_function", "placeholder") and isinstance(value, Tensor):
+            value = value.half().float()
+            if n.op != "placeholder":
+                self.results.append(value)
+        return value
 
 
 def value_info(name: str, dtype: Any, shape: Sequence[int]) -> onnx.ValueInfoProto:

@@ -16,7 +16,6 @@ from ..runtime.onnx_file import HEAD, LOGITS
 from .deploy import deployable, takes_bgr
 from .graph import IR_VERSION, OPSET, GraphBuilder, ModuleWriter, value_info
 
-OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": LOGITS}
 INPUT = "image"
 
 
@@ -26,6 +25,8 @@ class Built:
 
     model: onnx.ModelProto
     layers: dict[str, Tensor]  # by tensor name, in order of execution; the last is `logits`
+    network: FastSCNN  # what was written: batch norm and scaling folded, float32
+    image: Tensor  # what `network` took
 
 
 def build(network: FastSCNN, artifact: Artifact, frames: np.ndarray) -> Built:
@@ -74,7 +75,7 @@ def build(network: FastSCNN, artifact: Artifact, frames: np.ndarray) -> Built:
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
     helper.set_model_props(model, artifact.to_metadata())
-    return Built(model, writer.results)
+    return Built(model, writer.results, folded, image)
 
 
 def normalised(frames: np.ndarray, artifact: Artifact) -> Tensor:

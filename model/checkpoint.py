@@ -20,7 +20,7 @@ from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB, of pixels scaled to 0-1
-AUXILIARY = "auxiliary."  # heads that only training uses
+_TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
 _CLASSIFIER = "classifier.conv.weight"
 
 
@@ -86,7 +86,8 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
             f"{path} cannot be read ({error.strerror}); expected a checkpoint (.safetensors, .pth). Check the path"
         ) from error
     described, tensors = _tensors(path, data)
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY)}
+    if any(name.startswith(_TRAINING) for name in tensors):
+        tensors = {n.removeprefix(_TRAINING): t for n, t in tensors.items() if n.startswith(_TRAINING)}
     if _CLASSIFIER not in tensors or tensors[_CLASSIFIER].ndim != 4:
         raise ArtifactError(f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network")
     count = int(tensors[_CLASSIFIER].shape[0])
@@ -94,8 +95,8 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     network = FastSCNN(count)
     _check_keys(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
-    norm = {key: tuple(described[key]) for key in ("mean", "std") if key in described}
-    return Checkpoint(network.eval(), classes, digest=hashlib.sha256(data).hexdigest(), **norm)
+    mean, std = (tuple(described.get(key, default)) for key, default in (("mean", MEAN), ("std", STD)))
+    return Checkpoint(network.eval(), classes, mean, std, hashlib.sha256(data).hexdigest())
 
 
 def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -106,7 +107,7 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
         try:
             tensors = parsed(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            return json.loads(header.get("__metadata__", {}).get("fastscnn", "{}")), tensors
+            return _described(path, json.loads(header.get("__metadata__", {}).get("fastscnn", "{}"))), tensors
         except (SafetensorError, ValueError, AttributeError) as error:
             raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
     try:
@@ -117,9 +118,31 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
             f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
             "expected a state dict, saved with torch.save(network.state_dict(), path)"
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
         raise ArtifactError(f"{path} holds a {type(content).__name__}; expected a state dict of tensors by name")
     return {}, content
+
+
+def _described(path: Path, fields: Any) -> dict[str, Any]:
+    """The description inside a safetensors file, or nothing where there is none."""
+    if fields == {}:
+        return {}
+    try:
+        colours = [[int(v) for v in colour] for colour in fields["palette"]]
+        numbers = [*map(float, fields["mean"]), *map(float, fields["std"])]
+        sound = all(len(c) == 3 for c in colours) and len(colours) == len(fields["classes"]) and len(numbers) == 6
+        sound = sound and all(isinstance(name, str) for name in [fields["class_set"], *fields["classes"]])
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ArtifactError(
+            f"{path} has a description that is incomplete or damaged; save it again with fastscnn.model.checkpoint.save"
+        )
+    return dict(fields)
 
 
 def _class_set(path: Path, described: dict[str, Any], count: int, given: ClassSet | None) -> ClassSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IGNORE = 255  # the train id that is never predicted and never counted
+from ..runtime.artifact import IGNORE
 
 Colour = tuple[int, int, int]  # RGB, 0-255
 
@@ -16,6 +16,7 @@ class ClassSet:
     name: str
     classes: tuple[str, ...]
     palette: tuple[Colour, ...]
+    ignore: int = IGNORE  # in labels: neither trained on nor counted
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.artifact import IGNORE
 from ..runtime.errors import SourceError, UsageError
 from ..runtime.frame import Frame
 from ..runtime.sources import IMAGES, read_image
-from .classes import CAMVID, CITYSCAPES, IGNORE, ClassSet
+from .classes import CAMVID, CITYSCAPES, ClassSet
 
 Labels = NDArray[np.uint8]
 

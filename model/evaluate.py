@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image (checkpoints)")
     parser.add_argument(
-        "--scales", nargs="+", type=float, default=[1.0], metavar="S", help="average over these sizes (checkpoints)"
+        "--scales", nargs="+", type=_scale, default=[1.0], metavar="S", help="average over these sizes (checkpoints)"
     )
     parser.add_argument(
         "--zero-skip", action="store_true", help="without the skip connection, the paper's ablation (checkpoints)"
@@ -214,6 +214,16 @@ def _write_folder(folder: Path, scores: Scores, dataset: Dataset, predict: Predi
         picture = comparison(image, truth, predict(image), dataset.classes)
         write_atomically(folder / f"worst-{place:02d}-{score:.3f}-{name}.png", picture)
     log.info("wrote %s", folder)
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a scale; expected a number from 0.1 to 10")
+    return value
 
 
 def _number(value: float) -> float | None:

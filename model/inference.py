@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..runtime.artifact import MINIMUM_SIDE
 from ..runtime.errors import DeviceError
 from ..runtime.frame import Frame, checked
 from .checkpoint import load
 from .classes import ClassSet
-from .network import MINIMUM_SIDE, FastSCNN
+from .network import FastSCNN
 
 
 class Network:

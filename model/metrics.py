@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .classes import IGNORE, ClassSet
+from ..runtime.artifact import IGNORE
+from .classes import ClassSet
 
 # Cityscapes' seven categories by train id (cityscapesScripts' labels.py).
 CITYSCAPES_CATEGORIES: Mapping[str, Sequence[int]] = {

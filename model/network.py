@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MINIMUM_SIDE = 64
 POOLING_BINS = (1, 2, 3, 6)
 BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))  # channels, repeats, stride of the first
 EXPANSION = 6

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.artifact import IGNORE
 from ..runtime.frame import Frame
-from .classes import IGNORE, ClassSet
+from .classes import ClassSet
 from .metrics import Confusion
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from .errors import ArtifactError
 
-HEADS = ("cls", "prob", "logits")
+OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}  # name of each head's result in the graph
+HEADS = tuple(OUTPUTS)
 PRECISIONS = ("fp32", "fp16")
 INPUTS = ("uint8", "float")
-IGNORE = 255
+IGNORE = 255  # the train id that is never predicted and never counted
+MINIMUM_SIDE = 64  # of an image, pixels
 _LARGEST = 1 << 16  # of any size; a larger one is damage, and would only allocate
 PREFIX = "fastscnn."  # of the metadata keys in an ONNX file
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, UsageError
+from .artifact import MINIMUM_SIDE
+from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
 from .files import write_atomically
 
-MINIMUM_SIDE, MAXIMUM_SIDE = 64, 16384
-TERMINATED = 143  # 128 + SIGTERM
+MAXIMUM_SIDE = 16384
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -40,7 +40,8 @@ def run(
     for library in ("matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
     _silence_opencv(options.debug)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = {number: signal.signal(number, _terminate) for number in ending}
     try:
         work(options)
         sys.stdout.flush()
@@ -58,7 +59,8 @@ def run(
         message = f"{type(error).__name__}: {error}. This is a fault of the program; --debug shows where"
         return _report(parser.prog, message, FAILED, options.debug)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def resolution(text: str) -> tuple[int, int]:
@@ -74,6 +76,26 @@ def resolution(text: str) -> tuple[int, int]:
             f"height={height} width={width} is out of range; expected {MINIMUM_SIDE} to {MAXIMUM_SIDE} for each"
         )
     return height, width
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 up; for `type=` of an option."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def expect_folder(*destinations: Path | None) -> None:
+    """Refuse files whose folder is missing before hours of work end in that message.
+
+    Raises:
+        OutputError: names the first.
+    """
+    for path in destinations:
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"{path} cannot be written: {path.parent} is not a folder. Create it first")
+        if path is not None and path.is_dir():
+            raise OutputError(f"{path} cannot be written: it is a folder; expected the name of a file")
 
 
 def positive(text: str) -> int:
@@ -106,8 +128,8 @@ def _report(program: str, message: str, code: int, debug: bool) -> int:
     return code
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise SystemExit(TERMINATED)  # unwinds through every `finally`, so open videos are completed
+def _terminate(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)  # unwinds through every `finally`, so open videos are completed
 
 
 def _silence_opencv(debug: bool) -> None:
@@ -118,6 +140,3 @@ def _silence_opencv(debug: bool) -> None:
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-__all__ = ["UsageError", "did_you_mean", "parser", "positive", "resolution", "run", "write_json"]

@@ -20,7 +20,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     Raises:
         OutputError: no such folder, no permission, no space; nothing is left behind.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link is followed, not replaced
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)  # /dev/stdout, a pipe: there is nothing to replace
+        return
     temporary = partial(path)
     try:
         with temporary.open("wb") as file:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
-import threading
 import weakref
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,30 +25,32 @@ class Recycler:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._bytes = int(np.prod(shape)) * 4
-        self._free: list[mmap.mmap] = []
-        self._lock = threading.Lock()
-        self._kept = _KEPT
+        # A deque's own operations are atomic. A lock would not do: the garbage collector may give a block back while
+        # this very thread holds it.
+        self._free: deque[mmap.mmap] = deque(maxlen=_KEPT)
 
     def array(self) -> NDArray[np.float32]:
         """Uninitialised, writable, contiguous."""
-        with self._lock:
-            block = self._free.pop() if self._free else None
-        if block is None:
-            block = mmap.mmap(-1, self._bytes)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                block.madvise(mmap.MADV_HUGEPAGE)
+        try:
+            block = self._free.pop()
+        except IndexError:
+            block = _mapped(self._bytes)
         # Every NumPy view keeps the object that it was made from; when the last one goes, the block is free.
         lease = (ctypes.c_char * self._bytes).from_buffer(block)
-        weakref.finalize(lease, self._give_back, block).atexit = False
+        weakref.finalize(lease, self._free.append, block).atexit = False
         return np.frombuffer(memoryview(lease), np.float32).reshape(self._shape)
 
     def clear(self) -> None:
-        """Keep no block from now on."""
-        with self._lock:
-            self._kept = 0
-            self._free.clear()
+        """Keep no block from now on; those still in use go when their arrays do."""
+        self._free = deque(maxlen=0)
 
-    def _give_back(self, block: mmap.mmap) -> None:
-        with self._lock:
-            if len(self._free) < self._kept:
-                self._free.append(block)
+
+def _mapped(size: int) -> mmap.mmap:
+    """Anonymous memory of this process alone: a forked child must not see the parent's next frame in its own result."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows, which does not fork
+        return mmap.mmap(-1, size)
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # kernels without huge pages
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block

@@ -58,6 +58,12 @@ def artifact(model: bytes, source: str) -> Artifact:
     return Artifact.from_metadata(metadata, source)
 
 
+def outputs(model: bytes) -> list[str]:
+    """Names of the graph's results; for bytes that `artifact` has accepted."""
+    graphs = [value for number, value in _fields(model) if number == 7 and isinstance(value, memoryview)]
+    return [_name(value, 1) for graph in graphs for number, value in _fields(graph) if number == 12]
+
+
 def without_head(model: bytes, source: str) -> bytes:
     """The same network ending at the low-resolution logits: output `logits` (N, C, ~H/8, ~W/8).
 

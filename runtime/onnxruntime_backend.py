@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import onnx_file
+from .artifact import OUTPUTS, Artifact
 from .backend import Raw
 from .decode import Decoder
 from .errors import ArtifactError, DeviceError
@@ -38,6 +39,7 @@ class OnnxRuntimeBackend:
         threads = threads or usable_cores()
         network = model if self.artifact.head == "logits" else onnx_file.without_head(model, str(path))
         self._session = open_session(network, str(path), device, threads)
+        _check_graph(self._session, onnx_file.outputs(model), self.artifact, str(path))
         self.device = describe(self._session, threads)
         a = self.artifact
         # On the CPU one run takes all threads; two at once would only wait for each other.
@@ -69,6 +71,24 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         self._session = None
         self._decoder.close()
+
+
+def _check_graph(session: Any, outputs: list[str], artifact: Artifact, source: str) -> None:
+    """Does the graph take and give what its description says? Found here, not at the first frame."""
+    a = artifact
+    element = "tensor(float16)" if a.precision == "fp16" else "tensor(float)"
+    image = ("tensor(uint8)", [a.batch, a.height, a.width, 3])
+    if a.input == "float":
+        image = ("tensor(float)", [a.batch, 3, a.height, a.width])
+    logits = (element, [a.batch, len(a.classes), a.logits_height, a.logits_width])
+    inputs, results = session.get_inputs(), session.get_outputs()
+    found = [(t.name, t.type, list(t.shape)) for t in [*inputs, *results]]
+    expected = [("image", *image), (onnx_file.LOGITS, *logits)]
+    if found != expected or outputs != [OUTPUTS[a.head]]:
+        raise ArtifactError(
+            f"{source} does not match its own description: the graph has {found} and ends in {', '.join(outputs)}; "
+            f"expected {expected} and {OUTPUTS[a.head]}. It was edited; export it again with fastscnn-export"
+        )
 
 
 def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
@@ -122,11 +142,16 @@ def device_is_cpu(session: Any) -> bool:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which containers and taskset restrict."""
+    """Cores that this process may use: those of its affinity mask, or fewer where a container has a quota."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroups, or "max"
+        return cores
 
 
 def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:

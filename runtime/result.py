@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact
-from .errors import FrameError
+from .errors import FrameError, UsageError
 from .frame import checked
 
 
@@ -72,7 +72,10 @@ class Result:
 
         Raises:
             FrameError: for a frame of another size.
+            UsageError: for another opacity.
         """
+        if not 0 <= opacity <= 1:
+            raise UsageError(f"opacity {opacity} is out of range; expected 0 to 1")
         frame = checked(frame)
         if frame.shape[:2] != self.labels.shape:
             raise FrameError(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from . import command
 from .backend import DEVICES
+from .errors import UsageError
 from .frame import Frame
 from .result import Result
 from .segmenter import Segmenter
@@ -46,31 +47,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
+    _keep_the_input(options.input, options.output)
+    command.expect_folder(Path(options.json) if options.json and options.json != "-" else None)
     with (
         Segmenter(options.model, options.device, threads=options.threads) as segmenter,
         Source(options.input) as source,
     ):
         if not segmenter.artifact.trained:
             log.warning("the model's weights are random: the colours mean nothing yet")
-        many = source.video or source.folder
         expected = min(filter(None, (source.frames, options.frames)), default=None)
+        many = (source.video or source.folder) and expected != 1
         tally = _Tally(segmenter)
-        with open_sink(
-            options.output, many=many and expected != 1, rate=source.rate, lossless=options.style == "labels"
-        ) as sink:
-            try:
-                frames = islice(source, options.frames)
-                for named, result in _progress(segmented(segmenter, frames), expected, options):
-                    sink.write(
-                        named.name if many else options.output.stem,
-                        rendered(result, named.frame, options.style, options.opacity),
-                    )
+        lossless = options.style == "labels"
+        try:
+            with open_sink(options.output, many=many, rate=source.rate, lossless=lossless) as sink:
+                for named, result in _progress(segmented(segmenter, islice(source, options.frames)), expected, options):
+                    sink.write(named.name, rendered(result, named.frame, options.style, options.opacity))
                     tally.count(result)
-            finally:
-                if sink.written:
-                    log.info("%s: %d frames, %.1f frames/s", options.output, sink.written, tally.rate)
-        if options.json:
-            command.write_json(options.json, tally.report(options.input, str(options.output)))
+        finally:  # also of an interrupted run, after its video is complete
+            if tally.frames:
+                log.info(
+                    "%s: %d frame%s, %.1f frames/s", options.output, tally.frames, "s" * (tally.frames > 1), tally.rate
+                )
+                if options.json:
+                    command.write_json(options.json, tally.report(options.input, str(options.output)))
+
+
+def _keep_the_input(place: str, output: Path) -> None:
+    """Nobody wants a camera's recordings replaced by their overlays."""
+    source = Path(place)
+    if source.exists() and output.exists() and output.resolve() == source.resolve():
+        raise UsageError(
+            f"{output} is the input itself, which would be overwritten; expected another name for the output"
+        )
 
 
 def segmented(segmenter: Segmenter, frames: Iterator[Named]) -> Iterator[tuple[Named, Result]]:
@@ -98,19 +107,19 @@ class _Tally:
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._started = time.perf_counter()
-        self._frames = 0
+        self.frames = 0
         self._stages = dict.fromkeys(("prepare", "forward", "decode", "total"), 0.0)
         self._pixels = np.zeros(256, np.int64)
 
     def count(self, result: Result) -> None:
-        self._frames += 1
+        self.frames += 1
         for stage in self._stages:
             self._stages[stage] += getattr(result.timings, stage)
         self._pixels += np.bincount(result.labels.ravel(), minlength=256)
 
     @property
     def rate(self) -> float:
-        return self._frames / (time.perf_counter() - self._started)
+        return self.frames / (time.perf_counter() - self._started)
 
     def report(self, source: str, output: str) -> dict[str, object]:
         artifact = self._segmenter.artifact
@@ -118,9 +127,9 @@ class _Tally:
         return {
             "input": source,
             "output": output,
-            "frames": self._frames,
+            "frames": self.frames,
             "frames_per_second": round(self.rate, 2),
-            "mean_milliseconds": {stage: round(t / max(self._frames, 1), 3) for stage, t in self._stages.items()},
+            "mean_milliseconds": {stage: round(t / max(self.frames, 1), 3) for stage, t in self._stages.items()},
             "class_share": {name: int(self._pixels[i]) / total for i, name in enumerate(artifact.classes)},
             "model": {"head": artifact.head, "resolution": artifact.resolution, "trained": artifact.trained},
             "device": self._segmenter.device,

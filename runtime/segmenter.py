@@ -104,7 +104,7 @@ class Segmenter:
                     batch: list[Any] = []
                     try:
                         while len(batch) < self.artifact.batch:
-                            batch.append(next(source))
+                            batch.append(_own(next(source)))
                     except StopIteration:
                         ended = True
                     except Exception as error:
@@ -172,3 +172,8 @@ class Segmenter:
             return restored(self._backend.labels(logits), shape[0], shape[1])
 
         return Result(self.artifact, timings, find, probabilities, logits)
+
+
+def _own(frame: Any) -> Any:
+    """A copy, because a camera may fill the same buffer again while this frame still waits."""
+    return frame.copy() if isinstance(frame, np.ndarray) else frame

@@ -5,34 +5,41 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
 from .errors import OutputError, UsageError
 from .files import partial, unwritable, write_atomically
 from .frame import Frame, fitted
 from .sources import IMAGES
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 VIDEOS = {".mp4": "mp4v", ".mov": "mp4v", ".m4v": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _RESERVE = 1 << 20  # bytes that a video's index and the encoder's buffers may still need
 _DEFAULT_RATE = 25.0
 
 
-class Sink(Protocol):
+class Sink:
     """Takes named results one by one; closing completes what there is."""
 
-    written: int
+    written = 0
 
-    def write(self, name: str, image: Frame) -> None: ...
+    def write(self, name: str, image: Frame) -> None:
+        raise NotImplementedError
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Sink: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def open_sink(output: Path, *, many: bool, rate: float | None, lossless: bool) -> Sink:
@@ -48,7 +55,7 @@ def open_sink(output: Path, *, many: bool, rate: float | None, lossless: bool) -
         OutputError: the place cannot be written.
     """
     suffix = output.suffix.lower()
-    if output.is_dir() or not suffix:
+    if output.is_dir() or not suffix[1:].isalnum() or suffix[1:].isdecimal():  # results_1.0 is a folder, too
         return FolderSink(output, ".png" if lossless else ".jpg")
     if suffix in VIDEOS:
         if lossless:
@@ -71,21 +78,7 @@ def open_sink(output: Path, *, many: bool, rate: float | None, lossless: bool) -
     )
 
 
-class _Closing:
-    written = 0
-
-    def __enter__(self) -> Sink:
-        return self  # type: ignore[return-value]
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None: ...
-
-
-class FileSink(_Closing):
+class FileSink(Sink):
     """One image file."""
 
     def __init__(self, path: Path) -> None:
@@ -96,7 +89,7 @@ class FileSink(_Closing):
         self.written += 1
 
 
-class FolderSink(_Closing):
+class FolderSink(Sink):
     """One image a frame, each complete or absent. The folder is made where it is missing."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
@@ -111,7 +104,7 @@ class FolderSink(_Closing):
         self.written += 1
 
 
-class VideoSink(_Closing):
+class VideoSink(Sink):
     """A video file, written under another name and renamed when complete, so that nobody meets half of one.
 
     OpenCV does not say when a write fails. So the free space is watched, the video is ended while its index still fits,
@@ -130,20 +123,31 @@ class VideoSink(_Closing):
 
     def write(self, name: str, image: Frame) -> None:
         if self._writer is None:
-            self._size = image.shape[0], image.shape[1]
+            self._size = image.shape[0] + image.shape[0] % 2, image.shape[1] + image.shape[1] % 2
             fourcc = cv2.VideoWriter.fourcc(*VIDEOS[self._path.suffix.lower()])
             self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self._rate, self._size[::-1])
             if not self._writer.isOpened():
-                self._temporary.unlink(missing_ok=True)
+                self._writer = None
                 raise OutputError(
-                    f"{self._path} cannot be written: OpenCV has no encoder for it. Try a name that ends in .avi"
+                    f"{self._path} cannot be written: OpenCV has no encoder for height={image.shape[0]} width={image.shape[1]} "
+                    "in it. Try a name that ends in .avi, or a folder"
                 )
         if shutil.disk_usage(self._path.parent).free < _RESERVE + image.nbytes:
             raise OutputError(
                 f"{self._path}: the disk is full after {self.written} frames, which the file holds. Free some space and run again"
             )
-        self._writer.write(fitted(image, *self._size))  # a frame of another size would be dropped in silence
+        self._writer.write(self._even(image))
         self.written += 1
+
+    def _even(self, image: Frame) -> Frame:
+        """Codecs cut odd sides, so the last row or column is repeated; a frame of another size is fitted, not dropped."""
+        height, width = self._size
+        if (image.shape[0] + image.shape[0] % 2, image.shape[1] + image.shape[1] % 2) != self._size:
+            return fitted(image, height, width)
+        if image.shape[:2] == self._size:
+            return image
+        below, right = height - image.shape[0], width - image.shape[1]
+        return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
 
     def close(self) -> None:
         if self._writer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from .errors import SourceError
-from .frame import Frame
+from .errors import FrameError, SourceError
+from .frame import Frame, checked
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_MISSED_READS = 25  # in a row, after which a camera counts as gone: one second of most
+_PATIENCE = 2.0  # seconds without a frame, after which a camera counts as gone
 _WHOLE = 0.95  # share of a video's announced frames below which it counts as damaged; the announcement is an estimate
 
 
@@ -36,7 +37,12 @@ class ImageSource:
         self.folder = path.is_dir()
         if self.folder:
             self._paths = sorted(
-                (p for p in path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith(".")), key=_natural
+                (
+                    p
+                    for p in path.iterdir()
+                    if p.suffix.lower() in IMAGES and p.is_file() and not p.name.startswith(".")
+                ),
+                key=_natural,
             )
             if not self._paths:
                 raise SourceError(f"{path} holds no images; expected files ending in {', '.join(IMAGES)}")
@@ -48,18 +54,23 @@ class ImageSource:
         unreadable = []
         for path in self._paths:
             try:
-                frame = read_image(path)
-            except SourceError as error:
+                frame = checked(read_image(path))
+            except (SourceError, FrameError) as error:
                 if not self.folder:
                     raise
-                unreadable.append(str(error))
+                unreadable.append(str(error) if str(path) in str(error) else f"{path}: {error}")
                 continue
-            yield Named(path.stem, frame)
+            yield Named(self._name(path), frame)
         if unreadable:
             more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
             raise SourceError(
                 f"{len(unreadable)} of {len(self._paths)} images were passed over: {'; '.join(unreadable[:3])}{more}"
             )
+
+    def _name(self, path: Path) -> str:
+        """The stem; with the ending where another image of the folder has the same, so that no result is overwritten."""
+        alike = sum(other.stem == path.stem for other in self._paths)
+        return path.stem if alike == 1 else path.name.replace(".", "_")
 
     def close(self) -> None: ...
 
@@ -71,33 +82,40 @@ class VideoSource:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self.live = place.isdecimal() or "://" in place or place.startswith("/dev/")
+        camera = place.isdecimal() or place.startswith("/dev/")
         self._capture = cv2.VideoCapture(int(place)) if place.isdecimal() else cv2.VideoCapture(place)
         if not self._capture.isOpened():
-            if self.live:
+            if camera:
                 raise SourceError(
                     f"camera {place} cannot be opened; expected one that is connected and free. Look at /dev/video*"
+                )
+            if "://" in place:
+                raise SourceError(
+                    f"{place} cannot be opened; expected a stream that is reachable. Check the address and the network"
                 )
             raise SourceError(
                 f"{place} is not an image or a video that OpenCV can read, or is damaged. Check it with a player"
             )
         announced = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._what = f"camera {place}" if camera else f"the stream {place}"
+        self.live = camera or ("://" in place and announced <= 0)
         self.frames: int | None = announced if announced > 0 and not self.live else None
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate: float | None = rate if 0 < rate < 1000 else None
 
     def __iter__(self) -> Iterator[Named]:
-        index = missed = 0
-        while missed < (_MISSED_READS if self.live else 1):
+        index, last = 0, time.monotonic()
+        while True:
             read, frame = self._capture.read()
-            if not read or frame is None:
-                missed += 1
-                continue
-            missed = 0
-            yield Named(f"{index:06d}", np.asarray(frame, np.uint8))
-            index += 1
+            if read and frame is not None:
+                yield Named(f"{index:06d}", np.asarray(frame, np.uint8))
+                index, last = index + 1, time.monotonic()
+            elif not self.live or time.monotonic() - last > _PATIENCE:
+                break
+            else:
+                time.sleep(0.02)  # a missing device fails at once, again and again
         if self.live:
-            raise SourceError(f"camera {self._place} stopped giving frames after {index}. Check its cable and power")
+            raise SourceError(f"{self._what} stopped giving frames after {index}. Check its cable, power and network")
         if index == 0:
             raise SourceError(
                 f"{self._place} holds no frame that can be decoded; it is damaged or in an unknown format"
@@ -141,6 +159,10 @@ class Source:
 
     def __iter__(self) -> Iterator[Named]:
         return iter(self._source)
+
+    def close(self) -> None:
+        """Release the file or camera; twice is harmless."""
+        self._source.close()
 
     def __enter__(self) -> Source:
         return self

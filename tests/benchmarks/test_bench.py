@@ -74,7 +74,7 @@ def test_command_says_what_was_timed_on_what(command: Command, exported: Exporte
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["stages"]) == {"forward", "frame to result", "prepare", "decode"}
     parts = sum(report["stages"][stage]["mean"] for stage in ("forward", "prepare", "decode"))
-    assert parts <= report["stages"]["frame to result"]["mean"] < parts * 1.5
+    assert parts <= report["stages"]["frame to result"]["mean"]
     assert report["machine"]["packages"]["onnxruntime"]
     assert cv2.imread(str(tmp_path / "plot.png")).shape[1] > 800
     assert f"Made by `{report['command']}`" in (tmp_path / "report.md").read_text()
@@ -119,13 +119,14 @@ def test_unlike_reports_are_not_compared(command: Command, exported: Exported, t
     assert "compared with a.json" in alike.stdout
     for other, named in (
         (exported("prob"), "head (cls there, prob here)"),
+        (exported(precision="fp16"), "precision (fp32 there, fp16 here)"),
+        (exported(input="float"), "input (uint8 there, float here)"),
         (exported(resolution=(64, 64)), "resolution (128x256 there"),
     ):
         done = command("fastscnn-bench", other, *SHORT, "--compare", "a.json")
         assert done.returncode == 2
         assert named in done.stderr
-    done = command("fastscnn-bench", exported(), *SHORT, "--threads", 1, "--compare", "a.json")
-    assert "device (" in done.stderr or "2 threads" not in alike.stdout
+        assert done.stdout == "", "the refusal came after the measurement"
     (tmp_path / "b.json").write_text("[]")
     done = command("fastscnn-bench", exported(), *SHORT, "--compare", "b.json")
     assert (done.returncode, "is not a report" in done.stderr) == (2, True)
@@ -145,6 +146,7 @@ def test_own_frames(command: Command, exported: Exported, frames: Frames, tmp_pa
         (["MODEL", "--source", "absent"], 1, "absent does not exist"),
         (["MODEL", "--compare", "absent.json"], 2, "absent.json cannot be read"),
         (["MODEL", "--json", "no/r.json"], 1, "no/r.json cannot be written"),
+        (["MODEL", "--plot", "p.xyz"], 2, "p.xyz ends in .xyz; expected a picture"),
     ],
 )
 def test_errors(command: Command, exported: Exported, arguments: list[str], code: int, message: str) -> None:
@@ -168,10 +170,44 @@ def test_demo_ends_with_a_video_and_a_picture(tmp_path: Path, capsys: pytest.Cap
 
     assert main(["--res", "128x256", "--frames", "3", "-o", str(tmp_path / "demo")]) == 0
     told = capsys.readouterr()
-    assert "times faster than the baseline" in told.out
+    assert "times as fast as the baseline" in told.out
     assert "The weights are random" in told.out
     names = ["benchmark.md", "fastscnn-cls-128x256.onnx", "overlay.mp4", "overlay.png"]
     assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == names
     picture = cv2.imread(str(tmp_path / "demo" / "overlay.png"))
     assert picture.shape[0] > 2 * 540
     assert picture.shape[1] == 960
+
+
+def test_batches_count_every_frame(command: Command, exported: Exported) -> None:
+    """A batch of four takes well under four times as long as its share says, if the share counts one frame."""
+    reports = []
+    for batch in (1, 4):
+        done = command(
+            "fastscnn-bench", exported(batch=batch), "--burn-in", 3, "--frames", 15, "--threads", 1, "--json", "-"
+        )
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads(done.stdout)["stages"]["frame to result"]["median"])
+    assert 0.4 < reports[1] / reports[0] < 2.0
+
+
+def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported) -> None:
+    """Its idle threads used to spin through our turns: forward took twice as long with --baseline as without."""
+    forward = {}
+    for arguments in ([], ["--baseline"]):
+        times = []
+        for _ in range(3):
+            done = command(
+                "fastscnn-bench",
+                exported(resolution=(360, 480)),
+                "--burn-in",
+                5,
+                "--frames",
+                15,
+                *arguments,
+                "--json",
+                "-",
+            )
+            times.append(json.loads(done.stdout)["stages"]["forward"]["median"])
+        forward[bool(arguments)] = min(times)
+    assert forward[True] < 1.6 * forward[False]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastscnn.export.deploy import deployable, takes_bgr
-from fastscnn.export.graph import GraphBuilder, ModuleWriter, pooling_matrix
+from fastscnn.export.graph import GraphBuilder, HalfPrecision, ModuleWriter, pooling_matrix
 from fastscnn.model import CITYSCAPES
 from fastscnn.model.checkpoint import MEAN, STD, untrained
 
@@ -69,3 +69,19 @@ def test_constants_take_the_graphs_precision() -> None:
     builder.constant("weight", np.ones(3, np.float32))
     builder.constant("sizes", np.ones(3, np.int64))
     assert [tensor.data_type for tensor in builder.initializers] == [10, 7]  # FLOAT16, INT64
+
+
+def test_half_precision_rounds_weights_and_every_result() -> None:
+    folded = deployable(untrained(CITYSCAPES).network)
+    image = torch.randn(1, 3, 64, 64)
+    writer = ModuleWriter(folded, GraphBuilder("fp16"), "image", "logits")
+    writer.write(image)
+    half = HalfPrecision(folded)
+    with torch.inference_mode():
+        half.run(image)
+    assert len(half.results) == len(writer.results)
+    for rounded, exact in zip(half.results, writer.results.values(), strict=True):
+        assert torch.equal(rounded, rounded.half().float())
+        assert rounded.shape == exact.shape
+    error = (half.results[-1] - writer.results["logits"]).abs().max() / writer.results["logits"].abs().max()
+    assert 1e-5 < error < 1e-2

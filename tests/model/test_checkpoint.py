@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -68,6 +69,38 @@ def test_faults_are_told_apart(tmp_path: Path, checkpoint: Checkpoint) -> None:
     )
     assert "has no classifier.conv.weight" in refused({"a": torch.zeros(1)})
     assert "holds a list" in refused([1, 2])
+
+
+def test_training_checkpoints_give_their_network(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    from fastscnn.model.network import WithAuxiliaryHeads
+
+    path = tmp_path / "weights.pth"
+    for content in (
+        WithAuxiliaryHeads(checkpoint.network).state_dict(),
+        {"state_dict": checkpoint.network.state_dict(), "epoch": 3},
+    ):
+        torch.save(content, path)
+        found = load(path).network.state_dict()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in checkpoint.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "damage", [{"palette": None}, {"mean": [0.5]}, {"classes": ["one"]}, {"std": ["a", "b", "c"]}, {"class_set": 3}]
+)
+def test_damaged_descriptions_are_refused(tmp_path: Path, checkpoint: Checkpoint, damage: dict[str, object]) -> None:
+    from safetensors.torch import save_file
+
+    described = {
+        "class_set": "camvid",
+        "classes": CAMVID.classes,
+        "palette": CAMVID.palette,
+        "mean": [0.5] * 3,
+        "std": [0.2] * 3,
+    }
+    path = tmp_path / "weights.safetensors"
+    save_file(checkpoint.network.state_dict(), path, {"fastscnn": json.dumps({**described, **damage})})
+    with pytest.raises(ArtifactError, match="incomplete or damaged"):
+        load(path)
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path, checkpoint: Checkpoint) -> None:

@@ -1,3 +1,4 @@
+import os
 import threading
 from pathlib import Path
 
@@ -27,3 +28,21 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
         write_atomically(tmp_path / "absent" / "file.bin", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_links_are_followed_and_devices_are_written_into(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    heard: list[bytes] = []
+    listener = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
+    listener.start()
+    write_atomically(pipe, b"through")
+    listener.join(timeout=10)
+    assert heard == [b"through"]
+    assert pipe.is_fifo()

@@ -1,4 +1,5 @@
 import gc
+import os
 
 import numpy as np
 
@@ -49,3 +50,38 @@ def test_arrays_outlive_the_recycler() -> None:
     gc.collect()
     assert array.sum() == 30
     del array
+
+
+def test_a_forked_child_keeps_its_own_copy() -> None:
+    recycler = Recycler((1000,))
+    array = recycler.array()
+    array[:] = 1
+    told, tell = os.pipe()
+    go, start = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(go, 1)
+        os.write(tell, b"same" if np.all(array == 1) else b"overwritten")
+        os._exit(0)
+    array[:] = 7
+    os.write(start, b"!")
+    assert os.read(told, 20) == b"same"
+    os.waitpid(child, 0)
+    for end in (told, tell, go, start):
+        os.close(end)
+
+
+def test_the_garbage_collector_may_strike_anywhere() -> None:
+    """A block given back while another is being taken must not wait for itself."""
+    recycler = Recycler((10,))
+
+    class Strike(type(recycler._free)):  # type: ignore[misc]
+        def pop(self) -> object:
+            gc.collect()
+            return super().pop()
+
+    recycler._free = Strike(maxlen=2)
+    cycle: list[object] = [recycler.array()]
+    cycle.append(cycle)
+    del cycle
+    assert recycler.array().shape == (10,)

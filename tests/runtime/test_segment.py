@@ -272,3 +272,84 @@ def test_real_dashcam_clip(command: Command, exported: Exported, shared: Path, t
     done = command("fastscnn-segment", clip, "-m", exported(), "-o", "out.mp4", "--frames", 20)
     assert done.returncode == 0, done.stderr
     assert [frame.shape for frame in frames_in(tmp_path / "out.mp4")] == [(540, 960, 3)] * 20
+
+
+def test_the_input_is_never_overwritten(
+    command: Command, exported: Exported, folder: Path, frames: Frames, tmp_path: Path
+) -> None:
+    clip = video_of(tmp_path / "clip.mp4", frames)
+    (tmp_path / "link.mp4").symlink_to(clip)
+    for place, output in (
+        (clip, "clip.mp4"),
+        (clip, "link.mp4"),
+        (folder, folder),
+        (folder / "frame5.png", folder / "frame5.png"),
+    ):
+        before = clip.read_bytes(), (folder / "frame5.png").read_bytes()
+        done = command("fastscnn-segment", place, "-m", exported(), "-o", output)
+        assert (done.returncode, "is the input itself" in done.stderr) == (2, True), done.stderr
+        assert (clip.read_bytes(), (folder / "frame5.png").read_bytes()) == before
+
+
+def test_images_of_one_stem_do_not_share_a_result(
+    command: Command, exported: Exported, folder: Path, frames: Frames, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(folder / "frame5.jpg"), frames[1])
+    (folder / "odd.png").mkdir()
+    done = command("fastscnn-segment", folder, "-m", exported(), "-o", "out_1.0")
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "out_1.0").iterdir()}
+    assert names == {"frame5_png.jpg", "frame5_jpg.jpg", *(f"frame{i}.jpg" for i in range(6, 11))}
+
+
+def test_one_image_into_a_folder_keeps_its_name(
+    command: Command, exported: Exported, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("frame5", "frame6"):
+        assert command("fastscnn-segment", folder / f"{name}.png", "-m", exported(), "-o", "out").returncode == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"frame5.jpg", "frame6.jpg"}
+
+
+def test_odd_sizes_lose_no_row(frames: Frames, tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4", 25) as sink:
+        sink.write("", frames[0][:65, :101])
+        sink.write("", frames[1][:65, :101])
+    assert [frame.shape for frame in frames_in(tmp_path / "out.mp4")] == [(66, 102, 3)] * 2
+
+
+def test_an_encoder_that_refuses_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="no encoder for height=2 width=40000"),
+        VideoSink(tmp_path / "out.mp4", 25) as sink,
+    ):
+        sink.write("", np.zeros((2, 40000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_still_reports(command: Command, exported: Exported, folder: Path, tmp_path: Path) -> None:
+    (folder / "frame7.png").write_text("not an image")
+    done = command("fastscnn-segment", folder, "-m", exported(), "-o", "out", "--json", "report.json")
+    assert done.returncode == 1
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 5
+
+
+def test_a_clip_at_an_address_is_no_camera(
+    command: Command, exported: Exported, frames: Frames, tmp_path: Path
+) -> None:
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler
+
+    video_of(tmp_path / "clip.avi", frames)
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        done = command(
+            "fastscnn-segment", f"http://127.0.0.1:{server.server_port}/clip.avi", "-m", exported(), "-o", "out.mp4"
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    assert len(frames_in(tmp_path / "out.mp4")) == 6
