@@ -21,7 +21,7 @@ from ..runtime.segment import segmented
 from ..runtime.sinks import VideoSink
 from ..runtime.sources import Named, Source
 from .baseline import InGraph
-from .bench import benchmark
+from .bench import benchmark, describe
 from .report import as_markdown, as_text
 
 log = logging.getLogger(__name__)
@@ -74,13 +74,10 @@ def _time(segmenter: Segmenter, model: Path, folder: Path) -> None:
     artifact = segmenter.artifact
     street = Street(artifact.height, artifact.width)
     frames = [street.frame(index * 10)[0] for index in range(4)]
-    report, _ = benchmark(segmenter, frames, InGraph(model, None), _BURN_IN, _MEASURED)
-    report = {
-        "command": "make demo",
-        "model": model.name,
-        "frames_of": "the drawn street (4 frames, repeated)",
-        **report,
-    }
+    about = {"command": "make demo", "model": model.name, "frames_of": "the drawn street (4 frames, repeated)"}
+    about |= describe(segmenter)
+    measured, _ = benchmark(segmenter, frames, InGraph(model, None), _BURN_IN, _MEASURED)
+    report = {**about, **measured}
     print(as_text(report))
     write_atomically(folder / "benchmark.md", as_markdown(report).encode())
 

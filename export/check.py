@@ -58,6 +58,8 @@ def check(network: FastSCNN, artifact: Artifact, built: Built, frames: NDArray[n
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ParityError(f"the exported graph is not valid ONNX: {error}") from error
     tolerance = TOLERANCE[artifact.precision]
+    if artifact.precision == "fp16":
+        _check_half(built, tolerance)
     with torch.inference_mode():
         expected = network.eval()(normalised(frames, artifact))
     found = _run(built.model, artifact, frames, [LOGITS, OUTPUTS[artifact.head]])
@@ -67,8 +69,6 @@ def check(network: FastSCNN, artifact: Artifact, built: Built, frames: NDArray[n
             f"the exported logits part from PyTorch's by {difference:.1e} of their range; at most {tolerance:.0e} is expected. "
             f"{_first_parting(artifact, built, frames, tolerance)}"
         )
-    if artifact.precision == "fp16":
-        _check_half(built, tolerance)
     return _check_head(artifact, found, expected, difference, tolerance)
 
 

@@ -235,9 +235,9 @@ def test_float16_that_overflows_is_refused_by_layer(tmp_path: Path) -> None:
     checkpoint = untrained(CAMVID)
     classifier = checkpoint.network.classifier
     with torch.no_grad():
-        classifier.dsconv1.pointwise.bn.weight *= 1e6
-        classifier.dsconv1.pointwise.bn.bias *= 1e6
-        classifier.dsconv2.depthwise.conv.weight /= 1e6
+        classifier.dsconv1.pointwise.bn.weight *= 1e5
+        classifier.dsconv1.pointwise.bn.bias *= 1e5
+        classifier.dsconv2.depthwise.conv.weight /= 1e5
         classifier.dsconv2.depthwise.bn.running_var.fill_(1.0)
     weights = tmp_path / "hot.safetensors"
     save(weights, checkpoint)
