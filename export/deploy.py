@@ -23,9 +23,9 @@ def deployable(network: FastSCNN) -> FastSCNN:
         for name, child in children.items():
             if isinstance(child, nn.Dropout):
                 delattr(block, name)
-            elif isinstance(child, nn.ReLU):
-                child.inplace = False  # the exporter reads every layer's result afterwards
-    copied.feature_fusion.relu.inplace = False
+    for module in copied.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # the exporter reads every layer's result afterwards
     return copied
 
 

@@ -1,9 +1,10 @@
 """Low-resolution logits → full-resolution labels or probabilities, exactly and without upsampling every class.
 
 Bilinear interpolation is a convex combination of a cell's four corners. A class that wins at all four wins everywhere
-between them, so such a cell is a constant fill; only cells whose corners disagree (about 5% of a street) are interpolated
-for all classes. Probabilities need every class everywhere, but subtracting each low-resolution pixel's maximum first
-leaves the soft-max unchanged and keeps exponents below zero, so one exponential and no second pass over the map suffices.
+between them, so such a cell is a constant fill; only cells whose corners disagree (5 to 10% of a street) are interpolated,
+and only for the classes that can win there. Probabilities need every class everywhere, but subtracting each
+low-resolution pixel's maximum first leaves the soft-max unchanged and keeps exponents below zero, so one exponential and
+no second pass over the map suffices.
 """
 
 from __future__ import annotations

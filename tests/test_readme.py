@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.model import Street
+from fastscnn.model import CAMVID, Street
+from fastscnn.model.checkpoint import save, untrained
 from fastscnn.runtime.sinks import VideoSink
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def test_commands_of_the_table_run_in_order(tmp_path: Path) -> None:
@@ -23,8 +25,14 @@ def test_commands_of_the_table_run_in_order(tmp_path: Path) -> None:
     with VideoSink(tmp_path / "clip.mp4", 25) as sink:
         for index in range(4):
             sink.write("", street.frame(index)[0])
+    for split in ("train", "val"):
+        for folder, part in ((split, 0), (f"{split}annot", 1)):
+            (tmp_path / "camvid" / folder).mkdir(parents=True)
+            picture = Street(96, 128, classes="camvid").frame(0)[part]
+            cv2.imwrite(str(tmp_path / "camvid" / folder / "street.png"), picture)
+    save(tmp_path / "weights.safetensors", untrained(CAMVID))
     lines = re.findall(r"^\| `(fastscnn-[^`]+)`", README, re.MULTILINE)
-    assert [line.split()[0] for line in lines] == ["fastscnn-export", "fastscnn-segment", "fastscnn-bench"]
+    assert {line.split()[0] for line in lines} == set(re.findall(r"^(fastscnn-\w+) =", PROJECT, re.MULTILINE))
     for line in lines:
         words = shlex.split(line.replace("1024x2048", "64x96").replace("model.onnx", "fastscnn-cls-64x96.onnx"))
         if words[0] == "fastscnn-bench":
@@ -70,8 +78,7 @@ def test_layout_and_extras_are_those_of_the_project() -> None:
     (block,) = re.findall(r"## Layout\n\n```text\n(.*?)```", README, re.DOTALL)
     for folder in re.findall(r"^(\w+)/", block, re.MULTILINE):
         assert (ROOT / folder).is_dir(), folder
-    project = (ROOT / "pyproject.toml").read_text()
-    section = project.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    section = PROJECT.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
     extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
     (table,) = re.findall(r"\| extra \| for \|\n(.*?)\n\n", README, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[1:]))) == extras
