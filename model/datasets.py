@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..runtime.artifact import IGNORE
 from ..runtime.errors import SourceError, UsageError
 from ..runtime.frame import Frame
-from ..runtime.sources import IMAGES, read_image
+from ..runtime.sources import IMAGES, decoded, read_image
 from .classes import CAMVID, CITYSCAPES, ClassSet
 
 Labels = NDArray[np.uint8]
@@ -81,16 +81,7 @@ def read_numbers(path: Path) -> Labels:
     Raises:
         SourceError: missing, unreadable, or colours in place of numbers.
     """
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror}); expected the labels of an image") from error
-    try:
-        numbers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error:
-        numbers = None
-    if numbers is None:
-        raise SourceError(f"{path} is not an image that OpenCV can read, or is damaged")
+    numbers = decoded(path, cv2.IMREAD_UNCHANGED)
     if numbers.ndim != 2 or numbers.dtype != np.uint8:
         raise SourceError(
             f"{path} has shape {numbers.shape} and {numbers.dtype}; expected one 8-bit channel of class ids, not colours"

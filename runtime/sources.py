@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import FrameError, SourceError
 from .frame import Frame, checked
@@ -179,17 +181,22 @@ def read_image(path: Path) -> Frame:
     Raises:
         SourceError: missing, unreadable, or not an image.
     """
+    return np.asarray(decoded(path, cv2.IMREAD_COLOR), np.uint8)
+
+
+def decoded(path: Path, mode: int) -> NDArray[Any]:
+    """An image file's pixels as `cv2.imdecode` gives them in this mode; errors as in `read_image`."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from error
     try:
-        frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        pixels = cv2.imdecode(data, mode) if data.size else None
     except cv2.error:
-        frame = None
-    if frame is None:
+        pixels = None
+    if pixels is None:
         raise SourceError(f"{path} is not an image that OpenCV can read, or is damaged")
-    return np.asarray(frame, np.uint8)
+    return np.asarray(pixels)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

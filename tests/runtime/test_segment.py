@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import cv2
@@ -171,7 +174,8 @@ def test_interrupted_video_plays_up_to_there(
     assert "Traceback" not in told
     written = len(frames_in(tmp_path / "out.mp4"))
     assert 0 < written < 3000
-    assert f"{written} frames" in told
+    (said,) = re.findall(r"out\.mp4: (\d+) frames", told)
+    assert abs(int(said) - written) <= 1, "the signal may fall between writing a frame and counting it"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.avi", "out.mp4"]
 
 
@@ -208,6 +212,20 @@ def test_full_disk_keeps_what_was_finished(
     assert all(cv2.imread(str(path)) is not None for path in kept)
 
 
+@contextmanager
+def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A web server on this machine; gives its address."""
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 class Camera(BaseHTTPRequestHandler):
     """A network camera: motion JPEG over HTTP, whose cable is pulled after some frames."""
 
@@ -228,17 +246,8 @@ class Camera(BaseHTTPRequestHandler):
 
 
 def test_a_camera_that_drops_out(command: Command, exported: Exported, tmp_path: Path) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Camera)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        done = command(
-            "fastscnn-segment", f"http://127.0.0.1:{server.server_port}/stream.mjpg", "-m", exported(), "-o", "out.mp4"
-        )
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Camera) as address:
+        done = command("fastscnn-segment", f"{address}/stream.mjpg", "-m", exported(), "-o", "out.mp4")
     assert done.returncode == 1, done.stderr
     assert "stopped giving frames after" in done.stderr
     assert len(frames_in(tmp_path / "out.mp4")) >= Camera.frames - 2
@@ -336,20 +345,8 @@ def test_an_interrupted_run_still_reports(command: Command, exported: Exported, 
 def test_a_clip_at_an_address_is_no_camera(
     command: Command, exported: Exported, frames: Frames, tmp_path: Path
 ) -> None:
-    from functools import partial
-    from http.server import SimpleHTTPRequestHandler
-
     video_of(tmp_path / "clip.avi", frames)
-    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        done = command(
-            "fastscnn-segment", f"http://127.0.0.1:{server.server_port}/clip.avi", "-m", exported(), "-o", "out.mp4"
-        )
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as address:
+        done = command("fastscnn-segment", f"{address}/clip.avi", "-m", exported(), "-o", "out.mp4")
     assert done.returncode == 0, done.stderr
     assert len(frames_in(tmp_path / "out.mp4")) == 6
