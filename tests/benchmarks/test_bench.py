@@ -180,7 +180,7 @@ def test_demo_ends_with_a_video_and_a_picture(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_batches_count_every_frame(command: Command, exported: Exported) -> None:
-    """A batch of four takes well under four times as long as its share says, if the share counts one frame."""
+    """A frame takes about as long in a batch of four as alone."""
     reports = []
     for batch in (1, 4):
         done = command(
@@ -188,7 +188,7 @@ def test_batches_count_every_frame(command: Command, exported: Exported) -> None
         )
         assert done.returncode == 0, done.stderr
         reports.append(json.loads(done.stdout)["stages"]["frame to result"]["median"])
-    assert 0.4 < reports[1] / reports[0] < 2.0
+    assert 0.3 < reports[1] / reports[0] < 2.5, "four frames counted as one would be four times as slow"
 
 
 def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported) -> None:

@@ -207,15 +207,15 @@ def test_memory_does_not_grow_over_a_thousand_frames(
     process = psutil.Process()
     shown = [cv2.resize(frame, size[::-1]) for frame in frames]
     with Segmenter(exported(head, (64, 64))) as segmenter:
-        for index in range(200):
-            segmenter(shown[index % len(shown)])
-        gc.collect()
-        before = process.memory_info().rss
-        for index in range(1000):
-            segmenter(shown[index % len(shown)])
-        gc.collect()
-        growth = process.memory_info().rss - before
-    assert growth < 3e6, f"{growth / 1e6:.1f} MB more; one leaked 64x64 label map a frame would be 4 MB"
+        growths = []
+        for _ in range(4):  # the first fills caches; an allocator may take a block at any time, a leak shows every time
+            gc.collect()
+            before = process.memory_info().rss
+            for index in range(1000):
+                segmenter(shown[index % len(shown)])
+            gc.collect()
+            growths.append(process.memory_info().rss - before)
+    assert min(growths[1:]) < 1e6, f"{growths} bytes more a thousand frames; one leaked 64x64 label map a frame is 4 MB"
 
 
 def test_stream_survives_a_camera_that_reuses_its_buffer(exported: Exported, frames: Frames) -> None:
