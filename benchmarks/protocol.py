@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from ..runtime.frame import Frame
 
-_PAUSE = (
-    0.02  # seconds between turns: an engine's idle threads spin for some milliseconds and would burn the other's cores
-)
+_PAUSE = 0.02  # seconds between turns, so that neither runs into what the other leaves behind in caches and threads
 
 Pipeline = Callable[[Frame], dict[str, float]]  # gives milliseconds of its inner stages, if it knows any
 

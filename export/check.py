@@ -25,9 +25,8 @@ from .model import INPUT, Built, normalised
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # of the logits' range
 _HEAD = 1e-5  # probabilities, absolute, of the same logits: soft-max is float32 in every graph
-_HALF = (
-    2.0**-11
-)  # relative rounding of float16, which ONNX Runtime's CPU may leave out between the network and the head
+# Relative rounding of float16, which ONNX Runtime's CPU may leave out between the network and the head.
+_HALF = 2.0**-11
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,7 @@ class Decoder:
             leader = best[cells]
             above = (values > leader).view(np.uint8)
             best[cells] = np.maximum(values, leader)
-            winner[cells] = np.maximum(
-                winner[cells], above * np.uint8(index)
-            )  # indices rise: the last leader is highest
+            winner[cells] = np.maximum(winner[cells], above * np.uint8(index))  # indices rise, as in `argmax`
         return winner
 
     def _patches(self, corners: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Floats:

@@ -37,12 +37,15 @@ class Recycler:
             block = _mapped(self._bytes)
         # Every NumPy view keeps the object that it was made from; when the last one goes, the block is free.
         lease = (ctypes.c_char * self._bytes).from_buffer(block)
-        weakref.finalize(lease, self._free.append, block).atexit = False
+        weakref.finalize(lease, self._give_back, block).atexit = False
         return np.frombuffer(memoryview(lease), np.float32).reshape(self._shape)
 
     def clear(self) -> None:
         """Keep no block from now on; those still in use go when their arrays do."""
         self._free = deque(maxlen=0)
+
+    def _give_back(self, block: mmap.mmap) -> None:
+        self._free.append(block)  # a full deque lets the oldest go
 
 
 def _mapped(size: int) -> mmap.mmap:

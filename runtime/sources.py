@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class ImageSource:
                 raise SourceError(f"{path} holds no images; expected files ending in {', '.join(IMAGES)}")
         else:
             self._paths = [path]
+        self._stems = Counter(path.stem for path in self._paths)
         self.frames: int | None = len(self._paths)
 
     def __iter__(self) -> Iterator[Named]:
@@ -71,8 +73,7 @@ class ImageSource:
 
     def _name(self, path: Path) -> str:
         """The stem; with the ending where another image of the folder has the same, so that no result is overwritten."""
-        alike = sum(other.stem == path.stem for other in self._paths)
-        return path.stem if alike == 1 else path.name.replace(".", "_")
+        return path.stem if self._stems[path.stem] == 1 else path.name.replace(".", "_")
 
     def close(self) -> None: ...
 

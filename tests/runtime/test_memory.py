@@ -85,3 +85,12 @@ def test_the_garbage_collector_may_strike_anywhere() -> None:
     cycle.append(cycle)
     del cycle
     assert recycler.array().shape == (10,)
+
+
+def test_cleared_while_in_use_keeps_nothing_afterwards() -> None:
+    recycler = Recycler((10,))
+    arrays = [recycler.array(), recycler.array()]
+    recycler.clear()
+    arrays.clear()
+    gc.collect()
+    assert len(recycler._free) == 0
