@@ -79,15 +79,7 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
         UsageError: `classes` has another number of classes than the file, or is needed and not given.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error.strerror}); expected a checkpoint (.safetensors, .pth). Check the path"
-        ) from error
-    described, tensors = _tensors(path, data)
-    if any(name.startswith(_TRAINING) for name in tensors):
-        tensors = {n.removeprefix(_TRAINING): t for n, t in tensors.items() if n.startswith(_TRAINING)}
+    data, described, tensors = _read(path)
     if _CLASSIFIER not in tensors or tensors[_CLASSIFIER].ndim != 4:
         raise ArtifactError(f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network")
     count = int(tensors[_CLASSIFIER].shape[0])
@@ -97,6 +89,28 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     network.load_state_dict(tensors)
     mean, std = (tuple(described.get(key, default)) for key, default in (("mean", MEAN), ("std", STD)))
     return Checkpoint(network.eval(), classes, mean, std, hashlib.sha256(data).hexdigest())
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors by the network's own names, unchecked.
+
+    Raises:
+        ArtifactError: no such file, or not a checkpoint.
+    """
+    return _read(path)[2]
+
+
+def _read(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Tensor]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}); expected a checkpoint (.safetensors, .pth). Check the path"
+        ) from error
+    described, tensors = _tensors(path, data)
+    if any(name.startswith(_TRAINING) for name in tensors):
+        tensors = {n.removeprefix(_TRAINING): t for n, t in tensors.items() if n.startswith(_TRAINING)}
+    return data, described, tensors
 
 
 def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

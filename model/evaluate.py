@@ -110,7 +110,13 @@ def _work(options: argparse.Namespace) -> None:
 
 
 def evaluate(
-    predict: Predict, dataset: Dataset, *, worst: int = 8, frames: int | None = None, submission: Path | None = None
+    predict: Predict,
+    dataset: Dataset,
+    *,
+    worst: int = 8,
+    frames: int | None = None,
+    submission: Path | None = None,
+    progress: bool = True,
 ) -> Scores:
     """Stream the data set through `predict`; memory does not grow with the number of frames.
 
@@ -123,7 +129,7 @@ def evaluate(
     if submission:
         submission.mkdir(parents=True, exist_ok=True)
     samples = dataset.samples[:frames]
-    for sample in tqdm(samples, unit=" images", desc=dataset.kind, disable=None):
+    for sample in tqdm(samples, unit=" images", desc=dataset.kind, disable=None if progress else True):
         image, truth = dataset.read(sample)
         predicted = predict(image)
         one = mean_iou(scores.confusion.add(truth, predicted))
@@ -150,14 +156,14 @@ def as_text(scores: Scores) -> str:
 def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContextManager[Predict]:
     if options.model.suffix in CHECKPOINTS:
         try:
+            from .checkpoint import load
             from .inference import Network
         except ImportError as error:
             raise DeviceError(
                 f"checkpoints need torch, which cannot be imported ({error}). Install: pip install 'fastscnn[train]'"
             ) from None
         network = Network(
-            options.model,
-            dataset.classes,
+            load(options.model, dataset.classes),
             options.device,
             options.res,
             flip=options.flip,

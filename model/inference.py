@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,8 +14,7 @@ from torch.nn import functional as F
 from ..runtime.artifact import MINIMUM_SIDE
 from ..runtime.errors import DeviceError
 from ..runtime.frame import Frame, checked
-from .checkpoint import load
-from .classes import ClassSet
+from .checkpoint import Checkpoint
 from .network import FastSCNN
 
 
@@ -24,21 +22,19 @@ class Network:
     """Labels of whole images: uint8 (H, W, 3) BGR → uint8 (H, W) train ids.
 
     Args:
-        classes: that the data has; the checkpoint must have as many.
+        source: the weights and their normalisation.
         resolution: (height, width) of the network's input; None takes each image's own.
         flip: average the soft-max with the mirrored image's.
         scales: average the soft-max over these sizes.
         zero_skip: set the spatial branch to zero before the fusion (the paper's ablation, section 4.4).
 
     Raises:
-        ArtifactError, UsageError: see `checkpoint.load`.
         DeviceError: "cuda" was asked for and is not there.
     """
 
     def __init__(
         self,
-        path: Path,
-        classes: ClassSet,
+        source: Checkpoint,
         device: str = "auto",
         resolution: tuple[int, int] | None = None,
         *,
@@ -48,7 +44,6 @@ class Network:
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise DeviceError("device 'cuda' was asked for, but PyTorch finds no GPU. Use device 'cpu'")
-        source = load(path, classes)
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._network: FastSCNN = source.network.to(self._device)
         self._mean, self._std = np.array(source.mean, np.float32), np.array(source.std, np.float32)

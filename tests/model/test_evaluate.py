@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fastscnn.export import export
 from fastscnn.model import CAMVID, CITYSCAPES, Street
-from fastscnn.model.checkpoint import Checkpoint, save, untrained
+from fastscnn.model.checkpoint import Checkpoint, load, save, untrained
 from fastscnn.model.datasets import CITYSCAPES_IDS, open_dataset
 from fastscnn.model.evaluate import evaluate
 from fastscnn.model.inference import Network
@@ -57,7 +57,7 @@ def test_checkpoint_and_onnx_score_alike(command: Command, data: Path, weights: 
 
 def test_scores_are_those_of_pytorch_by_hand(data: Path, weights: Path) -> None:
     dataset = open_dataset(data, "val")
-    scores = evaluate(Network(weights, CAMVID), dataset)
+    scores = evaluate(Network(load(weights, CAMVID)), dataset)
     network, expected = untrained(CAMVID, seed=4).network, Confusion(11)
     for _, image, truth in dataset:
         rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -84,11 +84,11 @@ def test_a_perfect_prediction_is_one_and_the_worst_frames_are_found(data: Path) 
 
 def test_flip_and_scales_average_probabilities(data: Path, weights: Path) -> None:
     _, image, _ = next(iter(open_dataset(data, "val")))
-    plain, flipped = Network(weights, CAMVID), Network(weights, CAMVID, flip=True)
+    plain, flipped = Network(load(weights, CAMVID)), Network(load(weights, CAMVID), flip=True)
     assert not np.array_equal(plain(image), flipped(image))
     assert np.mean(flipped(image) == flipped(image[:, ::-1])[:, ::-1]) > 0.999, "flipping twice is no flip"
-    assert np.array_equal(Network(weights, CAMVID, scales=[1.0, 1.0])(image), plain(image))
-    assert not np.array_equal(Network(weights, CAMVID, scales=[0.75, 1.5])(image), plain(image))
+    assert np.array_equal(Network(load(weights, CAMVID), scales=[1.0, 1.0])(image), plain(image))
+    assert not np.array_equal(Network(load(weights, CAMVID), scales=[0.75, 1.5])(image), plain(image))
 
 
 def test_zero_skip_silences_the_spatial_branch(data: Path, weights: Path) -> None:
@@ -98,8 +98,8 @@ def test_zero_skip_silences_the_spatial_branch(data: Path, weights: Path) -> Non
         torch.nn.init.zeros_(network.feature_fusion.high.bn.get_parameter(name))
     silent = weights.with_name("silent.safetensors")
     save(silent, Checkpoint(network, CAMVID))
-    assert np.array_equal(Network(weights, CAMVID, zero_skip=True)(image), Network(silent, CAMVID)(image))
-    assert not np.array_equal(Network(weights, CAMVID)(image), Network(silent, CAMVID)(image))
+    assert np.array_equal(Network(load(weights, CAMVID), zero_skip=True)(image), Network(load(silent, CAMVID))(image))
+    assert not np.array_equal(Network(load(weights, CAMVID))(image), Network(load(silent, CAMVID))(image))
 
 
 def test_folder_of_results(command: Command, data: Path, weights: Path, tmp_path: Path) -> None:

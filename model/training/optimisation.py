@@ -1,0 +1,48 @@
+"""What moves the weights: parameter groups, the optimiser, the poly schedule, averaged weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .recipe import Recipe
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Dense convolutions and linear layers decay; depthwise convolutions, norms and biases do not."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for layer in module.modules():
+        depthwise = isinstance(layer, nn.Conv2d) and layer.groups > 1
+        for name, parameter in layer.named_parameters(recurse=False):
+            dense = isinstance(layer, (nn.Conv2d, nn.Linear)) and name == "weight" and not depthwise
+            (decayed if dense else plain).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
+    groups = parameter_groups(module, recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.learning_rate)
+    return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.momentum)
+
+
+def poly(step: int, steps: int, power: float, warmup: int = 0) -> float:
+    """Share of the base rate at `step` of `steps`: (1 − step / steps) ^ power, and a linear rise before it."""
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return float(rise * max(0.0, 1 - step / steps) ** power)
+
+
+def schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
+    steps, warmup = recipe.epochs * steps_per_epoch, recipe.warmup * steps_per_epoch
+    return LambdaLR(optimizer, lambda step: poly(step, steps, recipe.power, warmup))
+
+
+def averaged(module: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    """PyTorch's exponential moving average, batch norm's statistics included; None where the recipe has none."""
+    if not recipe.ema:
+        return None
+    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)  # type: ignore[no-untyped-call]

@@ -1,0 +1,197 @@
+"""What a training run is told: one frozen dataclass, filled from YAML and key=value, checked when it is made."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ...runtime.artifact import MINIMUM_SIDE
+from ...runtime.command import did_you_mean
+from ...runtime.errors import UsageError
+
+SHIPPED = Path(__file__).parent / "recipes"
+TUNABLE = frozenset({"workers", "threads", "evaluate_every", "device", "channels_last"})  # may change at a resume
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run; the defaults are the paper's (section 4) where it names a value.
+
+    Raises:
+        UsageError: a value that is out of range, or two that contradict each other; names the field.
+    """
+
+    data: str  # folder of a data set, see fastscnn-data
+    task: Literal["segmentation", "classification"] = "segmentation"  # classification: ImageNet pre-training
+    coarse: bool = False  # beside the fine labels Cityscapes' coarse ones (train_extra)
+    street: int = 0  # drawn street frames beside the data set's own, per epoch
+    weights: str | None = None  # checkpoint to start from: of segmentation, or of pre-training
+    seed: int = 0
+
+    epochs: int = 1000
+    batch: int = 12  # over all processes
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.045
+    power: float = 0.9  # of the poly schedule: rate × (1 − step / steps) ^ power
+    warmup: int = 0  # epochs in which the rate rises from 0
+    momentum: float = 0.9  # SGD's; AdamW has its usual betas
+    weight_decay: float = 4e-5  # not on depthwise convolutions, norms and biases
+    auxiliary: float = 0.4  # weight of each of the two auxiliary losses
+    dropout: float = 0.1  # before each last layer
+    class_weights: Literal["none", "enet"] = "none"  # enet: 1 / ln(1.02 + share of the class's pixels)
+    ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
+    freeze_norm: bool = False  # batch norm keeps its statistics
+
+    resolution: tuple[int, int] | None = None  # height, width the network sees a whole image at; null: as stored
+    crop: tuple[int, int] = (1024, 2048)  # height, width of what one step sees
+    label_stride: int = 1  # the main loss is taken at every so many-th pixel of the crop
+    scales: tuple[float, float] = (0.5, 2.0)  # random resize
+    flip: bool = True
+    brightness: float = 0.25  # factor from 1 − x to 1 + x
+    contrast: float = 0.0  # the same, around the image's mean
+    channel_noise: float = 0.1  # the same, for each colour channel by itself
+
+    evaluate_every: int = 5  # epochs
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    amp: bool = True  # float16 with gradient scaling, on a GPU
+    channels_last: bool = True
+    workers: int = 0  # processes that load data
+    threads: int = 0  # of PyTorch on the CPU; 0: its own choice
+
+    def __post_init__(self) -> None:
+        side = f"both from {MINIMUM_SIDE} up"
+        rules: list[tuple[str, bool, str]] = [
+            ("data", bool(self.data), "the folder of a data set, data=FOLDER"),
+            ("epochs", self.epochs >= 1, "1 or more"),
+            ("batch", self.batch >= 2, "2 or more, for batch norm"),
+            ("learning_rate", 0 < self.learning_rate < 100, "a positive number"),
+            ("power", self.power >= 0, "0 or more"),
+            ("warmup", 0 <= self.warmup < self.epochs, "fewer than the epochs"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 up to, not including, 1"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("auxiliary", self.auxiliary >= 0, "0 or more"),
+            ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
+            ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
+            ("street", self.street >= 0, "0 or more"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("resolution", self.resolution is None or min(self.resolution) >= MINIMUM_SIDE, side),
+            ("crop", min(self.crop) >= MINIMUM_SIDE, side),
+            ("label_stride", self.label_stride in (1, 2, 4, 8), "1, 2, 4 or 8"),
+            ("scales", 0.1 <= self.scales[0] <= self.scales[1] <= 10, "low, high from 0.1 to 10"),
+            *((name, 0 <= getattr(self, name) < 1, "from 0 up to, not including, 1") for name in _COLOUR),
+            ("evaluate_every", self.evaluate_every >= 1, "1 or more"),
+            ("workers", self.workers >= 0, "0 or more"),
+            ("threads", self.threads >= 0, "0 or more"),
+            (
+                "street",
+                not (self.street and self.task == "classification"),
+                "0 for classification, which has no labels per pixel",
+            ),
+        ]
+        for name, holds, expected in rules:
+            if not holds:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """From a YAML file, or the name of a recipe that ships, and `key=value` texts that win over it.
+
+        Raises:
+            UsageError: no such file or recipe, not YAML, unknown keys, values of the wrong type.
+        """
+        import yaml
+
+        try:
+            content: Any = yaml.safe_load(_found(Path(path)).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(
+                f"{path} cannot be read as YAML ({_first_line(error)}); expected `key: value` lines"
+            ) from error
+        values = {} if content is None else content
+        if not isinstance(values, dict):
+            raise UsageError(f"{path} holds a {type(values).__name__}; expected `key: value` lines")
+        for text in overrides:
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"{text!r} is not key=value; expected for example epochs=100")
+            try:
+                values[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise UsageError(f"{text!r} cannot be read ({_first_line(error)}); expected key=value") from error
+        return cls.of(values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """From plain values, as YAML gives them.
+
+        Raises:
+            UsageError: unknown keys, values of the wrong type or out of range.
+        """
+        annotations = typing.get_type_hints(cls)
+        made = {}
+        for key, value in values.items():
+            if key not in annotations:
+                raise UsageError(
+                    f"{key!r} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
+                    f"The fields are {', '.join(annotations)}"
+                )
+            made[key] = _converted(key, value, annotations[key])
+        return cls(**{"data": "", **made})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that YAML and JSON can hold; `of` reads them again."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def differing(self, other: Recipe) -> list[str]:
+        """Fields that would make another run of it."""
+        names = [field.name for field in fields(self) if field.name not in TUNABLE]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+_COLOUR = ("brightness", "contrast", "channel_noise")
+
+
+def _found(path: Path) -> Path:
+    if path.exists() or path.parent != Path():
+        return path
+    shipped = SHIPPED / f"{path.stem}.yaml"
+    if shipped.exists():
+        return shipped
+    known = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+    raise UsageError(
+        f"{path} is neither a file nor a recipe that ships ({', '.join(known)}).{did_you_mean(path.stem, known)}"
+    )
+
+
+def _converted(name: str, value: Any, annotation: Any) -> Any:
+    """`value` as the field's type; YAML has lists for tuples and reads 1e-3 as text."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _converted(name, value, inner[0])
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise UsageError(f"{name} is {value!r}; expected {' or '.join(map(str, inner))}")
+    if origin is tuple:
+        if isinstance(value, (list, tuple)) and len(value) == len(inner):
+            return tuple(_converted(name, v, i) for v, i in zip(value, inner, strict=True))
+        raise UsageError(
+            f"{name} is {value!r}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
+        )
+    if annotation is float and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    elif annotation in (int, bool, str) and type(value) is annotation:
+        return value
+    kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[annotation]
+    raise UsageError(f"{name} is {value!r}; expected {kind}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,127 @@
+"""Samples for training as PyTorch's loader wants them; the same ones for the same seed, epoch and index."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from ...runtime.errors import UsageError
+from ...runtime.frame import Frame
+from ...runtime.sources import IMAGES, read_image
+from .. import datasets
+from ..classes import ClassSet
+from ..street import Street
+from .augment import centred, draw, image_view, label_view
+from .recipe import Recipe
+
+_MARGIN = 8 / 7  # ImageNet's usual 256 for a crop of 224: the short side before the crop
+Item = tuple[Tensor, Tensor, str]  # uint8 (H, W, 3) BGR; labels uint8 (h, w), or a class int64 (); name
+
+
+class Views(Dataset[Item], ABC):
+    """Randomly drawn views; subclasses say what the images are."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.epoch = 0  # set before an epoch's loader is made: its workers are copies
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    def rng(self, index: int) -> np.random.Generator:
+        return np.random.default_rng((self.recipe.seed, self.epoch, index))
+
+
+class Segmentation(Views):
+    """A labelled data set, and drawn street frames after it."""
+
+    def __init__(self, recipe: Recipe, labelled: Sequence[datasets.Dataset]) -> None:
+        super().__init__(recipe)
+        self.classes: ClassSet = labelled[0].classes
+        self._samples = [(dataset, sample) for dataset in labelled for sample in dataset.samples]
+        self._streets: dict[int, tuple[Frame, NDArray[np.uint8]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._samples) + self.recipe.street
+
+    def __getitem__(self, index: int) -> Item:
+        image, labels, name = self._read(index)
+        size = image.shape[0], image.shape[1]
+        view = draw(self.rng(index), size, self.recipe.resolution or size, self.recipe)
+        seen = image_view(image, view, self.recipe.crop)
+        target = label_view(labels, view, self.recipe.crop, self.recipe.label_stride)
+        return torch.from_numpy(seen), torch.from_numpy(target), name
+
+    def shares(self) -> NDArray[np.float64]:
+        """(C,) share of each class in the labelled pixels of the data set, street frames left out."""
+        counts = np.zeros(256, np.int64)
+        for dataset, sample in self._samples:
+            counts += np.bincount(dataset.table[datasets.read_numbers(sample.label)].ravel(), minlength=256)
+        found = counts[: len(self.classes)].astype(np.float64)
+        return found / max(found.sum(), 1)
+
+    def _read(self, index: int) -> tuple[Frame, NDArray[np.uint8], str]:
+        if index < len(self._samples):
+            dataset, sample = self._samples[index]
+            return *dataset.read(sample), sample.name
+        place = index - len(self._samples)
+        if place not in self._streets:  # drawn once; a street of its own for every frame
+            height, width = self.recipe.resolution or self.recipe.crop
+            street = Street(height, width, seed=self.recipe.seed + place, classes=self.classes.name)
+            self._streets[place] = street.frame(17 * place)
+        return *self._streets[place], f"street {place}"
+
+
+class Classification(Views):
+    """ImageNet's layout: ROOT/SPLIT/CLASS/*.JPEG; classes are the folders in alphabetical order.
+
+    Raises:
+        UsageError: fewer than two class folders, or no images.
+    """
+
+    def __init__(self, recipe: Recipe, split: str) -> None:
+        super().__init__(recipe)
+        root = Path(recipe.data) / split
+        self.names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir())) if root.is_dir() else ()
+        self._samples = [
+            (path, number)
+            for number, name in enumerate(self.names)
+            for path in sorted((root / name).iterdir())
+            if path.suffix.lower() in IMAGES
+        ]
+        if len(self.names) < 2 or not self._samples:
+            raise UsageError(
+                f"{root} has {len(self.names)} class folders; expected two or more with images, as ImageNet has"
+            )
+        self._plain = split != "train"
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        path, number = self._samples[index]
+        image = read_image(path)
+        size, crop = (image.shape[0], image.shape[1]), self.recipe.crop
+        factor = _MARGIN * max(crop) / min(size)
+        whole = round(size[0] * factor), round(size[1] * factor)
+        view = centred(size, whole, crop) if self._plain else draw(self.rng(index), size, whole, self.recipe)
+        return torch.from_numpy(image_view(image, view, self.recipe.crop)), torch.tensor(number), str(path)
+
+
+def loader(views: Views, epoch: int, batch: int, workers: int, rank: int, world: int) -> DataLoader[Any]:
+    """One epoch's batches of this process, in an order that follows from seed and epoch."""
+    views.epoch = epoch
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        views, num_replicas=world, rank=rank, shuffle=True, seed=views.recipe.seed, drop_last=True
+    )
+    sampler.set_epoch(epoch)
+    pinned = torch.cuda.is_available() and views.recipe.device != "cpu"
+    return DataLoader(views, batch, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=pinned)

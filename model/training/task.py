@@ -1,0 +1,163 @@
+"""What a run learns: segmentation with auxiliary losses, or ImageNet's classes before it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from ...runtime.artifact import IGNORE
+from ...runtime.files import write_atomically
+from .. import checkpoint
+from ..checkpoint import MEAN, STD, Checkpoint
+from ..datasets import Dataset, open_dataset
+from ..evaluate import evaluate
+from ..inference import Network
+from ..network import FastSCNN, WithAuxiliaryHeads
+from .pretraining import Classifier, load_trunk
+from .recipe import Recipe
+from .samples import Classification, Segmentation, Views
+
+
+class Task(ABC):
+    """One kind of training: its samples, its module, its loss and its score."""
+
+    views: Views
+    module: nn.Module  # what is trained
+    score: str  # the figure of `validate` that chooses the best weights
+
+    @abstractmethod
+    def losses(self, outputs: Any, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+        """Each loss as (sum, what to divide it by, weight), so that processes can share the divisor."""
+
+    @abstractmethod
+    def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Scores of `module`, in per cent, on the validation split."""
+
+    @abstractmethod
+    def save(self, module: nn.Module, path: Path) -> None:
+        """Write the result of the training, without what only training needs."""
+
+
+class SegmentationTask(Task):
+    """Cross-entropy of the network's and both auxiliary heads' logits; scored by mIoU."""
+
+    score = "mean_iou"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        labelled = [open_dataset(recipe.data, "train")]
+        if recipe.coarse:
+            labelled.append(open_dataset(recipe.data, "train_extra", coarse=True))
+        self._validation: Dataset = open_dataset(recipe.data, "val")
+        self.views = views = Segmentation(recipe, labelled)
+        network = FastSCNN(len(views.classes))
+        if recipe.weights:
+            load_trunk(network, Path(recipe.weights))
+        self.module = WithAuxiliaryHeads(network)
+        self._weights = class_weights(views.shares()) if recipe.class_weights == "enet" else None
+
+    def losses(self, outputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+        weights = None if self._weights is None else self._weights.to(target.device)
+        logits, *auxiliary = outputs
+        # Contiguous: soft-max over channels of an upsampled channels-last map costs twice the time on a CPU.
+        full = F.interpolate(logits.float().contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
+        found = [(*cross_entropy(full, target, weights), 1.0)]
+        if self._recipe.auxiliary:
+            for low in auxiliary:  # at their own size: what they teach is coarse
+                nearest = F.interpolate(target[:, None].float(), low.shape[2:], mode="nearest-exact")[:, 0].to(
+                    target.dtype
+                )
+                found.append((*cross_entropy(low.float().contiguous(), nearest, weights), self._recipe.auxiliary))
+        return found
+
+    def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        predict = Network(self._result(module), str(device.type), self._recipe.resolution)
+        scores = evaluate(predict, self._validation, progress=False)
+        iou = scores.confusion.class_iou()
+        named = {f"iou_{name}": 100 * float(v) for name, v in zip(scores.classes.classes, iou, strict=True)}
+        return {
+            "mean_iou": 100 * scores.confusion.mean_iou(),
+            "pixel_accuracy": 100 * scores.confusion.pixel_accuracy(),
+            **named,
+        }
+
+    def save(self, module: nn.Module, path: Path) -> None:
+        checkpoint.save(path, self._result(module))
+
+    def _result(self, module: nn.Module) -> Checkpoint:
+        assert isinstance(module, WithAuxiliaryHeads)
+        return Checkpoint(copy.deepcopy(module.network).eval(), self.views.classes)  # type: ignore[attr-defined]
+
+
+class ClassificationTask(Task):
+    """Soft-max over ImageNet's classes; scored by top-1 accuracy."""
+
+    score = "top1"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.views = views = Classification(recipe, "train")
+        self._validation = Classification(recipe, "val")
+        self.module = Classifier(len(views.names), recipe.dropout)
+
+    def losses(self, outputs: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+        total = F.cross_entropy(outputs.float(), target, reduction="sum")
+        return [(total, torch.tensor(float(len(target)), device=target.device), 1.0)]
+
+    def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        module = module.eval()
+        hits = {1: 0, 5: 0}
+        loader: DataLoader[Any] = DataLoader(self._validation, self._recipe.batch, num_workers=self._recipe.workers)
+        with torch.inference_mode():
+            for images, target, _ in loader:
+                ranked = module(normalised(images.to(device))).argsort(dim=1, descending=True).cpu()
+                for depth in hits:
+                    hits[depth] += int((ranked[:, :depth] == target[:, None]).sum())
+        return {f"top{depth}": 100 * count / len(self._validation) for depth, count in hits.items()}
+
+    def save(self, module: nn.Module, path: Path) -> None:
+        from safetensors.torch import save as serialised
+
+        write_atomically(path, serialised({k: v.contiguous() for k, v in module.state_dict().items()}))
+
+
+def open_task(recipe: Recipe) -> Task:
+    """What the recipe trains, with dropout and frozen norms as it says.
+
+    Raises:
+        UsageError: the data set is not there. ArtifactError: the weights to start from are not usable.
+    """
+    task = ClassificationTask(recipe) if recipe.task == "classification" else SegmentationTask(recipe)
+    for layer in task.module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = recipe.dropout
+    return task
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) normalised RGB, in channels-last order as it came."""
+    mean, std = (torch.tensor(v, device=images.device) for v in (MEAN, STD))
+    return ((images.flip(3).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sum over the pixels that count, and the sum of their weights; float32."""
+    total = F.cross_entropy(logits, target.long(), weights, ignore_index=IGNORE, reduction="sum")
+    counted = target != IGNORE
+    if weights is None:
+        return total, counted.sum().float()
+    return total, weights[target[counted].long()].sum()
+
+
+def class_weights(shares: np.ndarray) -> Tensor:
+    """1 / ln(1.02 + share) of each class (Paszke et al.: ENet, 2016), scaled to a mean of 1."""
+    weights = 1 / np.log(1.02 + shares)
+    return torch.from_numpy(weights / weights.mean()).float()

@@ -1,0 +1,243 @@
+"""The training loop: epochs over batches, and a state on disk from which a killed run goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from ...runtime.errors import ArtifactError, FastSCNNError, UsageError
+from ...runtime.files import write_atomically
+from .journal import Journal
+from .machine import Machine
+from .optimisation import averaged, optimizer, schedule
+from .recipe import Recipe
+from .samples import loader
+from .task import normalised, open_task
+
+log = logging.getLogger(__name__)
+
+STATE = "last.pt"
+BEST = "best.safetensors"
+
+
+class TrainingError(FastSCNNError):
+    """The training cannot go on, such as after a loss that is not a number."""
+
+
+class Trainer:
+    """One run in one folder.
+
+    The folder gets `last.pt` (everything that resuming needs), `best.safetensors` (the weights with the best validation
+    score), `final.safetensors`, `recipe.yaml`, and the journal: `log.csv`, `curves.png`, `tensorboard/`.
+
+    Randomness comes from (seed, epoch, process) alone, so the state needs no random states: epoch 7 sees the same images and
+    the same dropout whether epoch 6 ended a second or a week before.
+
+    Args:
+        folder: written only by the first of several processes.
+        resume: go on from `last.pt` if it is there.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is off, or one of another recipe; the data set is not there.
+        ArtifactError: a state or weights that are damaged.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, machine: Machine, *, resume: bool = False) -> None:
+        self.recipe, self.folder, self.machine = recipe, folder, machine
+        state = _state(folder / STATE, recipe, resume, machine.device)
+        torch.manual_seed(recipe.seed)
+        self.task = open_task(recipe)
+        self.steps = len(self.task.views) // machine.world // (recipe.batch // machine.world)
+        if not self.steps:
+            raise UsageError(
+                f"batch is {recipe.batch}, but there are {len(self.task.views)} images; expected at least one batch"
+            )
+        module = self.task.module.to(machine.device)
+        if recipe.channels_last:
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if machine.world > 1 and machine.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        self.module = module
+        self._average = averaged(module, recipe)
+        self._optimizer = optimizer(module, recipe)
+        self._schedule = schedule(self._optimizer, recipe, self.steps)
+        self._amp = recipe.amp and machine.device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=self._amp)
+        self.epoch, self.best, self.history = 0, -math.inf, list[dict[str, float]]()
+        if state:
+            self._restore(state)
+        self._wrapped: nn.Module = DistributedDataParallel(module) if machine.world > 1 else module
+
+    def run(self, until: int | None = None) -> list[dict[str, float]]:
+        """Train to the recipe's last epoch, or to `until`; gives one row of figures per epoch.
+
+        Raises:
+            TrainingError: a loss that is not a finite number; names the images of the batch.
+            OutputError: the folder cannot be written.
+            SourceError: an image or label that cannot be read.
+        """
+        end = self.recipe.epochs if until is None else min(until, self.recipe.epochs)
+        journal = Journal(self.folder, self.recipe, self.history) if self.machine.main else None
+        bar = tqdm(
+            total=self.recipe.epochs * self.steps,
+            initial=self.epoch * self.steps,
+            unit=" steps",
+            disable=None if self.machine.main else True,
+        )
+        with bar, journal or nullcontext():
+            while self.epoch < end:
+                bar.set_description(f"epoch {self.epoch + 1}/{self.recipe.epochs}")
+                row = self._train(bar)
+                if self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs:
+                    row |= self._validate()
+                self.history.append(row)
+                if journal:
+                    self._save()
+                    journal.write(row)
+                    log.info("%s", _as_text(row))
+        if self.machine.main and self.epoch == self.recipe.epochs:
+            self.task.save(self.result, self.folder / "final.safetensors")
+        self.machine.wait()
+        return self.history
+
+    @property
+    def result(self) -> nn.Module:
+        """What is evaluated and kept: the averaged module where the recipe averages."""
+        return self._average.module if self._average else self.module
+
+    def _train(self, bar: tqdm[Any]) -> dict[str, float]:
+        began = time.monotonic()
+        machine, recipe = self.machine, self.recipe
+        torch.manual_seed(_mixed(recipe.seed, self.epoch, machine.rank))
+        self.module.train()
+        if recipe.freeze_norm:
+            for layer in self.module.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        total = 0.0
+        batches = loader(
+            self.task.views, self.epoch, recipe.batch // machine.world, recipe.workers, machine.rank, machine.world
+        )
+        rate = self._optimizer.param_groups[0]["lr"]
+        for images, target, names in batches:
+            loss = self._step(
+                images.to(machine.device, non_blocking=True), target.to(machine.device, non_blocking=True)
+            )
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {self.epoch + 1}, at the images {', '.join(names)}; expected a finite number. "
+                    f"Check them, or lower learning_rate ({recipe.learning_rate}); {self.folder / STATE} holds the epoch before"
+                )
+            total += loss
+            bar.update()
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self.epoch += 1
+        return {
+            "epoch": self.epoch,
+            "loss": total / self.steps,
+            "learning_rate": rate,
+            "seconds": time.monotonic() - began,
+        }
+
+    def _step(self, images: Tensor, target: Tensor) -> float:
+        """One step of the weights; the loss over all processes."""
+        with torch.autocast(self.machine.device.type, torch.float16, enabled=self._amp):
+            outputs = self._wrapped(normalised(images))
+        losses = self.task.losses(outputs, target)
+        # Every process divides by the pixels of all, so that few labels in one do not weigh more than many in another.
+        counts = self.machine.summed(torch.stack([count for _, count, _ in losses])).clamp(min=1)
+        loss = torch.stack([w * s for s, _, w in losses]).div(counts).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        # DistributedDataParallel averages over the processes, the loss sums.
+        self._scaler.scale(loss * self.machine.world).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        if self._average:
+            self._average.update_parameters(self.module)
+        return float(self.machine.summed(loss))
+
+    def _validate(self) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        if self.machine.main:
+            scores = self.task.validate(self.result, self.machine.device)
+            if scores[self.task.score] > self.best:
+                self.best = scores[self.task.score]
+                self.task.save(self.result, self.folder / BEST)
+        self.machine.wait()
+        return scores
+
+    def _save(self) -> None:
+        state = {
+            "recipe": self.recipe.as_dict(),
+            "epoch": self.epoch,
+            "best": self.best,
+            "history": self.history,
+            "module": self.module.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": {k: v for k, v in self._schedule.state_dict().items() if k != "lr_lambdas"},
+            "scaler": self._scaler.state_dict(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.folder / STATE, buffer.getvalue())
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.module.load_state_dict(state["module"])
+            if self._average:
+                self._average.load_state_dict(state["average"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
+            self._scaler.load_state_dict(state["scaler"])
+            self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.folder / STATE} does not fit this recipe and version ({str(error).splitlines()[0]}); start in a new folder"
+            ) from error
+        log.info("going on after epoch %d of %d", self.epoch, self.recipe.epochs)
+
+
+def _state(path: Path, recipe: Recipe, resume: bool, device: torch.device) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    if not resume:
+        raise UsageError(
+            f"{path.parent} holds a run already. Add --resume to go on with it, or choose another folder with -o"
+        )
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        known = Recipe.of(state["recipe"])
+    except Exception as error:  # torch.load raises whatever its parser meets
+        raise ArtifactError(
+            f"{path} is damaged or not a training state ({type(error).__name__}); start in a new folder"
+        ) from error
+    if changed := known.differing(recipe):
+        listed = ", ".join(f"{name}={getattr(known, name)!r} (now {getattr(recipe, name)!r})" for name in changed)
+        raise UsageError(
+            f"{path} was trained with {listed}; expected the same recipe. Restore it, or start in a new folder"
+        )
+    return state
+
+
+def _mixed(seed: int, epoch: int, rank: int) -> int:
+    import numpy as np
+
+    return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _as_text(row: dict[str, float]) -> str:
+    text = f"epoch {int(row['epoch'])}: loss {row['loss']:.4f}, {row['seconds']:.0f} s"
+    scores = [f"{name} {row[name]:.2f}%" for name in ("mean_iou", "pixel_accuracy", "top1", "top5") if name in row]
+    return ", ".join([text, *scores])
