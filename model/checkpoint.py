@@ -20,6 +20,7 @@ from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB, of pixels scaled to 0-1
+SHIPPED = Path(__file__).parent / "weights" / "camvid.safetensors"  # README.md beside it says what they are
 _TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
 _CLASSIFIER = "classifier.conv.weight"
 
