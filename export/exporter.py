@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..model.classes import CITYSCAPES, CLASS_SETS
+from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
 from ..runtime import command
 from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, Artifact
@@ -31,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--res", required=True, type=command.resolution, metavar="HxW", help="height x width, such as 1024x2048"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); random ones without it"
+        "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); default: those that ship"
     )
     parser.add_argument(
-        "--classes", choices=CLASS_SETS, help="what the train ids mean, where the checkpoint does not say"
+        "--classes",
+        choices=CLASS_SETS,
+        help="what the train ids mean, where the checkpoint does not say; cityscapes without a checkpoint has random weights",
     )
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of weights and activations")
     parser.add_argument(
@@ -75,8 +77,9 @@ def export(
     Args:
         head: "cls", "prob" or "logits".
         resolution: (height, width), both at least 64.
-        checkpoint: weights; None takes random ones and says so.
-        classes: name of a class set, where the checkpoint does not name its own.
+        checkpoint: weights; None takes those that ship, trained on CamVid.
+        classes: name of a class set, where the checkpoint does not name its own. Without a checkpoint, "cityscapes" takes
+            random weights and says so.
         precision: "fp32" or "fp16".
         input: "uint8" for (N, H, W, 3) BGR, "float" for normalised RGB (N, 3, H, W).
 
@@ -120,11 +123,16 @@ def export(
         batch,
     )
     class_set = CLASS_SETS[classes] if classes else None
-    if checkpoint is None:
-        log.warning("no checkpoint: the weights are random, so speed and size are real and labels are meaningless")
-        source = checkpoints.untrained(class_set or CITYSCAPES)
-    else:
+    if checkpoint is not None:
         source = checkpoints.load(checkpoint, class_set)
+    elif classes in (None, CAMVID.name):
+        log.info("no checkpoint: taking the weights that ship, trained on CamVid (11 classes, research use)")
+        source = checkpoints.load(checkpoints.SHIPPED)
+    else:
+        log.warning(
+            "no weights ship for %s: they are random, so speed and size are real and labels are meaningless", classes
+        )
+        source = checkpoints.untrained(CLASS_SETS[classes])
     artifact = Artifact(
         head=head,
         height=height,
@@ -152,3 +160,7 @@ def export(
     write_atomically(target, data)
     log.info("wrote %s, %.1f MB", target, len(data) / 1e6)
     return target
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -29,7 +29,8 @@ def test_commands_of_the_table_run_in_order(tmp_path: Path) -> None:
         for folder, part in ((split, 0), (f"{split}annot", 1)):
             (tmp_path / "camvid" / folder).mkdir(parents=True)
             picture = Street(96, 128, classes="camvid").frame(0)[part]
-            cv2.imwrite(str(tmp_path / "camvid" / folder / "street.png"), picture)
+            for name in ("street", "again"):
+                cv2.imwrite(str(tmp_path / "camvid" / folder / f"{name}.png"), picture)
     save(tmp_path / "weights.safetensors", untrained(CAMVID))
     lines = re.findall(r"^\| `(fastscnn-[^`]+)`", README, re.MULTILINE)
     assert {line.split()[0] for line in lines} == set(re.findall(r"^(fastscnn-\w+) =", PROJECT, re.MULTILINE))
@@ -37,6 +38,8 @@ def test_commands_of_the_table_run_in_order(tmp_path: Path) -> None:
         words = shlex.split(line.replace("1024x2048", "64x96").replace("model.onnx", "fastscnn-cls-64x96.onnx"))
         if words[0] == "fastscnn-bench":
             words += ["--burn-in", "1", "--frames", "2"]
+        if words[0] == "fastscnn-train":
+            words += ["epochs=1", "warmup=0", "batch=2", "street=0", "resolution=null", "crop=[64, 64]"]
         done = subprocess.run(
             [Path(sys.executable).with_name(words[0]), *words[1:]], cwd=tmp_path, capture_output=True, text=True
         )

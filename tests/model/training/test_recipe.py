@@ -24,6 +24,12 @@ def test_every_shipped_recipe_loads_by_name_and_by_path(path: Path) -> None:
     assert Recipe.read(path, ["data=/x"]).data == "/x"
 
 
+def test_a_folder_of_the_recipes_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "camvid").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.read("camvid", ["data=camvid"]).data == "camvid"
+
+
 def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("data: /d\nepochs: 7\nlearning_rate: 1e-3\nresolution: [720, 960]\n")
