@@ -44,7 +44,13 @@ class OnnxRuntimeBackend:
         a = self.artifact
         # On the CPU one run takes all threads; two at once would only wait for each other.
         self._one_at_a_time = threading.Lock() if device_is_cpu(self._session) else nullcontext()
-        self._decoder = Decoder((a.logits_height, a.logits_width), (a.height, a.width), threads)
+        self._decoder = Decoder(
+            (a.logits_height, a.logits_width),
+            (a.height, a.width),
+            threads,
+            align_corners=a.align_corners,
+            probability=a.probability,
+        )
 
     def run(self, image: NDArray[Any]) -> Raw:
         with self._one_at_a_time:
