@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ def converted(path: Path, content: Content) -> Converted:
         ArtifactError: an unknown network, or tensors missing, left over, of another shape or not finite; by name.
     """
     source = _recognised(path, content.tensors)
-    names = source.names(_shapes(source.variant))
+    names = source.names(_own_names(source.variant))
     auxiliary = [name for name in content.tensors if name.startswith(source.auxiliary)] if source.auxiliary else []
     required = [foreign for own, foreign in names.items() if not own.endswith(_COUNTER)]
     advice = f" {source.advice}." if source.advice else ""
@@ -52,7 +53,7 @@ def converted(path: Path, content: Content) -> Converted:
             raise ArtifactError(
                 f"{path} is {source.project} by its names, but {what} {_listed(wrong)}; expected it as published.{advice}"
             )
-    classes = content.tensors[names[_CLASSIFIER]].shape[0]
+    classes = next(iter(content.tensors[names[_CLASSIFIER]].shape), 0)
     try:
         network = FastSCNN(classes, source.variant)
     except ValueError as error:
@@ -81,10 +82,10 @@ def _recognised(path: Path, tensors: Mapping[str, Tensor]) -> Source:
     """The source most of whose names are there."""
 
     def share(source: Source) -> float:
-        names = set(source.names(_shapes(source.variant)).values())
+        names = set(source.names(_own_names(source.variant)).values())
         return len(names & tensors.keys()) / len(names)
 
-    if _shapes(PAPER).keys() <= tensors.keys():
+    if set(_own_names(PAPER)) <= tensors.keys():
         raise ArtifactError(f"{path} is a checkpoint of this project already; use it as it is")
     best = max(SOURCES, key=share)
     if share(best) < 0.5:
@@ -95,10 +96,10 @@ def _recognised(path: Path, tensors: Mapping[str, Tensor]) -> Source:
     return best
 
 
-def _shapes(variant: Variant) -> dict[str, Tensor]:
-    """The network's state dict without memory, for its names."""
-    with torch.device("meta"):
-        return FastSCNN(variant=variant).state_dict()
+@cache
+def _own_names(variant: Variant) -> tuple[str, ...]:
+    with torch.device("meta"):  # without memory or initial values
+        return tuple(FastSCNN(variant=variant).state_dict())
 
 
 def _listed(names: Iterable[str]) -> str:
