@@ -75,7 +75,8 @@ class Variant:
         Raises:
             ValueError, TypeError: unknown or unusable fields.
         """
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        return cls(**values)
 
 
 _SWITCHES = ("pooling_align_corners", "fusion_align_corners", "logits_align_corners", "fusion_bias", "bias")

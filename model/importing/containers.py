@@ -88,9 +88,10 @@ def _meaning(content: Mapping[Any, Any]) -> tuple[tuple[str, ...] | None, tuple[
     meta = content.get("meta")
     if not isinstance(meta, Mapping):
         return None, None
-    described = meta.get("dataset_meta") if isinstance(meta.get("dataset_meta"), Mapping) else meta
-    found = {str(key).lower(): value for key, value in described.items()}
-    names, colours = found.get("classes"), found.get("palette")
+    inner = meta.get("dataset_meta")
+    described = inner if isinstance(inner, Mapping) else meta
+    found: dict[str, Any] = {str(key).lower(): value for key, value in described.items()}
+    names, colours = found.get("classes"), found.get("palette", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         return None, None
     try:
