@@ -105,8 +105,7 @@ class PadSame(nn.Module):
     """Zeros for a 3×3 convolution of stride 2 as TensorFlow and Paddle place them: an even size gets one row, at its end."""
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        return F.pad(x, (width % 2, 1, height % 2, 1))
+        return F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
 
 
 class LearningToDownsample(nn.Sequential):
@@ -192,10 +191,10 @@ class FastSCNN(nn.Module):
 
 
 class WithAuxiliaryHeads(nn.Module):
-    """The network with the heads that only training has, after each of the first two parts (or where the variant has them).
+    """The network with the heads that only training has, after each of the first two parts.
 
     Gives three logits, (N, classes, h, w) each: of the network at 1/8, after learning-to-downsample at 1/8, after the
-    global feature extractor at 1/32.
+    global feature extractor at 1/32. Variants may have fewer heads, or another order.
     """
 
     def __init__(self, network: FastSCNN) -> None:

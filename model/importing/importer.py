@@ -57,7 +57,7 @@ def import_checkpoint(
     except ImportError as error:
         raise DeviceError(
             f"importing needs torch and safetensors, and {error.name} cannot be imported. "
-            "Install: pip install 'fastscnn[train]'"
+            "Install: pip install 'fastscnn[export]'"
         ) from None
     path, target = Path(source), Path(output)
     command.expect_folder(target)
@@ -114,7 +114,12 @@ def _chosen(given: str | Path) -> ClassSet:
     if Path(given).suffix in (".yaml", ".yml"):
         from ..datasets import read_classes
 
-        return read_classes(Path(given))
+        try:
+            return read_classes(Path(given))
+        except ImportError as error:
+            raise DeviceError(
+                f"{given} needs pyyaml, which cannot be imported ({error}). Install: pip install 'fastscnn[train]'"
+            ) from None
     raise UsageError(
         f"class set {str(given)!r} is unknown; expected one of {', '.join(CLASS_SETS)}, or a classes.yaml."
         f"{command.did_you_mean(str(given), list(CLASS_SETS))}"
