@@ -21,6 +21,7 @@ from .network import FastSCNN
 from .variant import PAPER, Variant
 
 MEAN, STD = PAPER.mean, PAPER.std
+SHIPPED = Path(__file__).parent / "weights" / "camvid.safetensors"  # README.md beside it says what they are
 _TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
 _CLASSIFIER = "classifier.conv.weight"
 
