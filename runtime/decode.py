@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .artifact import Artifact
 from .memory import Recycler
 
 Labels = NDArray[np.uint8]
@@ -104,6 +105,17 @@ class Decoder:
             y, x = self._y.weights[0][:, None], self._x.weights[0][None, :]
             corners = [(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x]
             self._patch = np.stack([corner.ravel() for corner in corners])
+
+    @classmethod
+    def of(cls, artifact: Artifact, threads: int = 1) -> Decoder:
+        """For the logits of a model, as its description tells."""
+        return cls(
+            (artifact.logits_height, artifact.logits_width),
+            (artifact.height, artifact.width),
+            threads,
+            align_corners=artifact.align_corners,
+            probability=artifact.probability,
+        )
 
     def labels(self, logits: NDArray[Any]) -> Labels:
         """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
