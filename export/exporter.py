@@ -13,7 +13,7 @@ from .. import __version__
 from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
 from ..runtime import command
-from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, Artifact
+from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, PROBABILITIES, Artifact
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.files import write_atomically
 
@@ -24,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser(
         "fastscnn-export", "Export Fast-SCNN to ONNX, checked against PyTorch before it is left on disk."
     )
-    parser.add_argument(
-        "--head", required=True, choices=HEADS, help="arg-max labels, soft-max probabilities, or the 1/8 logits"
-    )
+    parser.add_argument("--head", required=True, choices=HEADS, help="arg-max labels, probabilities, or the 1/8 logits")
     parser.add_argument(
         "--res", required=True, type=command.resolution, metavar="HxW", help="height x width, such as 1024x2048"
     )
@@ -42,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--input", default="uint8", choices=INPUTS, help="uint8 BGR frames, or float32 normalised RGB planes"
     )
+    parser.add_argument(
+        "--probability",
+        choices=PROBABILITIES,
+        help="what --head prob makes of the logits; default: what the weights were trained with",
+    )
     parser.add_argument("--batch", default=1, type=command.positive, metavar="N", help="frames in a run")
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: fastscnn-HEAD-RES.onnx")
     return command.run(parser, _work, arguments)
@@ -55,6 +58,7 @@ def _work(options: argparse.Namespace) -> None:
         classes=options.classes,
         precision=options.precision,
         input=options.input,
+        probability=options.probability,
         batch=options.batch,
         output=options.output,
     )
@@ -69,6 +73,7 @@ def export(
     classes: str | None = None,
     precision: str = "fp32",
     input: str = "uint8",
+    probability: str | None = None,
     batch: int = 1,
     output: str | Path | None = None,
 ) -> Path:
@@ -82,6 +87,7 @@ def export(
             random weights and says so.
         precision: "fp32" or "fp16".
         input: "uint8" for (N, H, W, 3) BGR, "float" for normalised RGB (N, 3, H, W).
+        probability: "softmax" or "sigmoid"; None takes what the weights were trained with.
 
     Raises:
         UsageError: an argument that does not exist.
@@ -97,8 +103,13 @@ def export(
         raise DeviceError(
             f"exporting needs torch and onnx, and {error.name} cannot be imported. Install: pip install 'fastscnn[export]'"
         ) from None
-    for name, value, known in (("head", head, HEADS), ("precision", precision, PRECISIONS), ("input", input, INPUTS)):
-        if value not in known:
+    for name, value, known in (
+        ("head", head, HEADS),
+        ("precision", precision, PRECISIONS),
+        ("input", input, INPUTS),
+        ("probability", probability, PROBABILITIES),
+    ):
+        if value is not None and value not in known:
             raise UsageError(
                 f"{name} {value!r} is unknown; expected one of {', '.join(known)}.{command.did_you_mean(value, known)}"
             )
@@ -133,6 +144,8 @@ def export(
             "no weights ship for %s: they are random, so speed and size are real and labels are meaningless", classes
         )
         source = checkpoints.untrained(CLASS_SETS[classes])
+    variant = source.network.variant
+    logits_height, logits_width = variant.logits_size(height, width)
     artifact = Artifact(
         head=head,
         height=height,
@@ -145,10 +158,12 @@ def export(
         class_set=source.classes.name,
         mean=source.mean,
         std=source.std,
-        logits_height=-(-height // 8),
-        logits_width=-(-width // 8),
+        logits_height=logits_height,
+        logits_width=logits_width,
         checkpoint=source.digest,
         version=__version__,
+        align_corners=variant.logits_align_corners,
+        probability=probability or variant.probability,
     )
     street = Street(height, width)
     frames = np.stack([street.frame(index)[0] for index in range(batch)])
