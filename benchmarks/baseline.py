@@ -14,14 +14,15 @@ from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, InputLayout, checked, fitted
 from ..runtime.onnxruntime_backend import usable_cores
 
-HEADS = {"cls": "Resize + ArgMax", "prob": "Resize + Softmax"}
+HEADS = {"cls": "Resize + ArgMax", "softmax": "Resize + Softmax", "sigmoid": "Resize + Sigmoid"}
 
 
 class InGraph:
     """The exported network with the usual head in the graph, run by ONNX Runtime as its documentation shows.
 
     Args:
-        path: a cls or prob model; cls runs as the file is, prob gets Resize and Softmax in place of the file's own head.
+        path: a cls or prob model; it runs as the file is, except that a soft-max gets Resize and Softmax in place of the
+            file's own, faster head.
 
     Raises:
         UsageError: a logits model, which has no head to compare.
@@ -31,11 +32,12 @@ class InGraph:
     def __init__(self, path: str | Path, threads: int | None) -> None:
         model = onnx_file.read(path)
         self._artifact = onnx_file.artifact(model, str(path))
-        if self._artifact.head not in HEADS:
+        head = self._artifact.probability if self._artifact.head == "prob" else self._artifact.head
+        if head not in HEADS:
             raise UsageError(f"{path} has the {self._artifact.head} head; --baseline compares cls and prob models")
-        if self._artifact.head == "prob":
+        if head == "softmax":
             model = _with_softmax(onnx_file.without_head(model, str(path)), self._artifact)
-        self.name = f"ONNX Runtime, {HEADS[self._artifact.head]} in the graph"
+        self.name = f"ONNX Runtime, {HEADS[head]} in the graph"
         self._session = _plain_session(model, threads or usable_cores())
         self._layout = InputLayout(self._artifact)
 
@@ -76,7 +78,8 @@ def _with_softmax(network: bytes, artifact: Artifact) -> bytes:
     if artifact.precision == "fp16":
         model.graph.node.append(helper.make_node("Cast", [logits], ["logits_float"], to=TensorProto.FLOAT))
         logits = "logits_float"
-    resize = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    placed = "align_corners" if artifact.align_corners else "half_pixel"
+    resize = {"mode": "linear", "coordinate_transformation_mode": placed}
     model.graph.node.append(helper.make_node("Resize", [logits, "", "", "sizes"], ["upsampled"], **resize))
     model.graph.node.append(helper.make_node("Softmax", ["upsampled"], ["probabilities"], axis=1))
     del model.graph.output[:]

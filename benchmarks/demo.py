@@ -34,7 +34,7 @@ _BURN_IN, _MEASURED = 5, 20  # fewer than the paper's 100 and 100, so that a new
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("fastscnn-demo", "The whole way, from weights to a segmented video.")
     parser.add_argument("--input", help="a video, image, folder or camera of your own; default: a street that is drawn")
-    parser.add_argument("--checkpoint", type=Path, metavar="F", help="trained weights; random ones without it")
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help="weights of your own; default: those that ship")
     parser.add_argument(
         "--res", default=(1024, 2048), type=command.resolution, metavar="HxW", help="height x width of the model"
     )

@@ -24,7 +24,7 @@ from .graph import HalfPrecision
 from .model import INPUT, Built, normalised
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # of the logits' range
-_HEAD = 1e-5  # probabilities, absolute, of the same logits: soft-max is float32 in every graph
+_HEAD = 1e-5  # probabilities, absolute, of the same logits: the head is float32 in every graph
 # Relative rounding of float16, which ONNX Runtime's CPU may leave out between the network and the head.
 _HALF = 2.0**-11
 
@@ -68,7 +68,7 @@ def check(network: FastSCNN, artifact: Artifact, built: Built, frames: NDArray[n
             f"the exported logits part from PyTorch's by {difference:.1e} of their range; at most {tolerance:.0e} is expected. "
             f"{_first_parting(artifact, built, frames, tolerance)}"
         )
-    return _check_head(artifact, found, expected, difference, tolerance)
+    return _check_head(artifact, found, expected, difference, tolerance, network.variant.logits_align_corners)
 
 
 def _check_half(built: Built, tolerance: float) -> None:
@@ -91,27 +91,39 @@ def _check_half(built: Built, tolerance: float) -> None:
 
 
 def _check_head(
-    artifact: Artifact, found: dict[str, NDArray[Any]], expected: Tensor, difference: float, tolerance: float
+    artifact: Artifact,
+    found: dict[str, NDArray[Any]],
+    expected: Tensor,
+    difference: float,
+    tolerance: float,
+    align_corners: bool,
 ) -> Parity:
     size = (artifact.height, artifact.width)
-    full = F.interpolate(expected, size, mode="bilinear", align_corners=False)
+    full = F.interpolate(expected, size, mode="bilinear", align_corners=align_corners)
     best = full.topk(2, dim=1)
     labels = best.indices[:, 0].numpy()
     clear = (best.values[:, 0] - best.values[:, 1]).numpy() > tolerance * _range(expected)
     upsampled = F.interpolate(
-        torch.from_numpy(found[LOGITS].astype(np.float32)), size, mode="bilinear", align_corners=False
+        torch.from_numpy(found[LOGITS].astype(np.float32)), size, mode="bilinear", align_corners=align_corners
     )
     if artifact.head == "cls":
         ours = found["labels"]
     elif artifact.head == "prob":
-        ours = found["probabilities"].argmax(axis=1)
-        error = float(np.abs(found["probabilities"] - upsampled.softmax(dim=1).numpy()).max())
+        probabilities = found["probabilities"]
+        ours = probabilities.argmax(axis=1)
+        sigmoid = artifact.probability == "sigmoid"
+        error = float(
+            np.abs(probabilities - (upsampled.sigmoid() if sigmoid else upsampled.softmax(dim=1)).numpy()).max()
+        )
         bound = _HEAD + (_HALF * float(upsampled.abs().max()) if artifact.precision == "fp16" else 0)
         if not error <= bound:
             raise ParityError(
-                f"the exported probabilities part by {error:.1e} from the soft-max of the exported logits, which agree with "
-                "PyTorch's; the fault lies in the head"
+                f"the exported probabilities part by {error:.1e} from the {artifact.probability} of the exported logits, "
+                "which agree with PyTorch's; the fault lies in the head"
             )
+        if sigmoid:  # two classes can both be certain, and equal in float32
+            own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+            clear &= own < probabilities.max(axis=1) - _HEAD
     else:
         ours = upsampled.argmax(dim=1).numpy()
     differing = ours != labels

@@ -24,7 +24,7 @@ def deployable(network: FastSCNN) -> FastSCNN:
             if isinstance(child, nn.Dropout):
                 delattr(block, name)
     for module in copied.modules():
-        if isinstance(module, nn.ReLU):
+        if isinstance(module, (nn.ReLU, nn.ReLU6)):
             module.inplace = False  # the exporter reads every layer's result afterwards
     return copied
 

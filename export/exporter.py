@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..model.classes import CITYSCAPES, CLASS_SETS
+from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
 from ..runtime import command
-from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, Artifact
+from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, PROBABILITIES, Artifact
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.files import write_atomically
 
@@ -24,21 +24,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser(
         "fastscnn-export", "Export Fast-SCNN to ONNX, checked against PyTorch before it is left on disk."
     )
-    parser.add_argument(
-        "--head", required=True, choices=HEADS, help="arg-max labels, soft-max probabilities, or the 1/8 logits"
-    )
+    parser.add_argument("--head", required=True, choices=HEADS, help="arg-max labels, probabilities, or the 1/8 logits")
     parser.add_argument(
         "--res", required=True, type=command.resolution, metavar="HxW", help="height x width, such as 1024x2048"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); random ones without it"
+        "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); default: those that ship"
     )
     parser.add_argument(
-        "--classes", choices=CLASS_SETS, help="what the train ids mean, where the checkpoint does not say"
+        "--classes",
+        choices=CLASS_SETS,
+        help="what the train ids mean, where the checkpoint does not say; cityscapes without a checkpoint has random weights",
     )
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of weights and activations")
     parser.add_argument(
         "--input", default="uint8", choices=INPUTS, help="uint8 BGR frames, or float32 normalised RGB planes"
+    )
+    parser.add_argument(
+        "--probability",
+        choices=PROBABILITIES,
+        help="what --head prob makes of the logits; default: what the weights were trained with",
     )
     parser.add_argument("--batch", default=1, type=command.positive, metavar="N", help="frames in a run")
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: fastscnn-HEAD-RES.onnx")
@@ -53,6 +58,7 @@ def _work(options: argparse.Namespace) -> None:
         classes=options.classes,
         precision=options.precision,
         input=options.input,
+        probability=options.probability,
         batch=options.batch,
         output=options.output,
     )
@@ -67,6 +73,7 @@ def export(
     classes: str | None = None,
     precision: str = "fp32",
     input: str = "uint8",
+    probability: str | None = None,
     batch: int = 1,
     output: str | Path | None = None,
 ) -> Path:
@@ -75,10 +82,12 @@ def export(
     Args:
         head: "cls", "prob" or "logits".
         resolution: (height, width), both at least 64.
-        checkpoint: weights; None takes random ones and says so.
-        classes: name of a class set, where the checkpoint does not name its own.
+        checkpoint: weights; None takes those that ship, trained on CamVid.
+        classes: name of a class set, where the checkpoint does not name its own. Without a checkpoint, "cityscapes" takes
+            random weights and says so.
         precision: "fp32" or "fp16".
         input: "uint8" for (N, H, W, 3) BGR, "float" for normalised RGB (N, 3, H, W).
+        probability: "softmax" or "sigmoid"; None takes what the weights were trained with.
 
     Raises:
         UsageError: an argument that does not exist.
@@ -94,8 +103,13 @@ def export(
         raise DeviceError(
             f"exporting needs torch and onnx, and {error.name} cannot be imported. Install: pip install 'fastscnn[export]'"
         ) from None
-    for name, value, known in (("head", head, HEADS), ("precision", precision, PRECISIONS), ("input", input, INPUTS)):
-        if value not in known:
+    for name, value, known in (
+        ("head", head, HEADS),
+        ("precision", precision, PRECISIONS),
+        ("input", input, INPUTS),
+        ("probability", probability, PROBABILITIES),
+    ):
+        if value is not None and value not in known:
             raise UsageError(
                 f"{name} {value!r} is unknown; expected one of {', '.join(known)}.{command.did_you_mean(value, known)}"
             )
@@ -120,11 +134,18 @@ def export(
         batch,
     )
     class_set = CLASS_SETS[classes] if classes else None
-    if checkpoint is None:
-        log.warning("no checkpoint: the weights are random, so speed and size are real and labels are meaningless")
-        source = checkpoints.untrained(class_set or CITYSCAPES)
-    else:
+    if checkpoint is not None:
         source = checkpoints.load(checkpoint, class_set)
+    elif classes in (None, CAMVID.name):
+        log.info("no checkpoint: taking the weights that ship, trained on CamVid (11 classes, research use)")
+        source = checkpoints.load(checkpoints.SHIPPED)
+    else:
+        log.warning(
+            "no weights ship for %s: they are random, so speed and size are real and labels are meaningless", classes
+        )
+        source = checkpoints.untrained(CLASS_SETS[classes])
+    variant = source.network.variant
+    logits_height, logits_width = variant.logits_size(height, width)
     artifact = Artifact(
         head=head,
         height=height,
@@ -137,10 +158,12 @@ def export(
         class_set=source.classes.name,
         mean=source.mean,
         std=source.std,
-        logits_height=-(-height // 8),
-        logits_width=-(-width // 8),
+        logits_height=logits_height,
+        logits_width=logits_width,
         checkpoint=source.digest,
         version=__version__,
+        align_corners=variant.logits_align_corners,
+        probability=probability or variant.probability,
     )
     street = Street(height, width)
     frames = np.stack([street.frame(index)[0] for index in range(batch)])
@@ -152,3 +175,7 @@ def export(
     write_atomically(target, data)
     log.info("wrote %s, %.1f MB", target, len(data) / 1e6)
     return target
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -46,12 +46,11 @@ class GraphBuilder:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def resize(self, name: str, source: str, size: Sequence[int]) -> str:
-        """Bilinear, half-pixel centres: `F.interpolate(align_corners=False)`. `size`: the whole result's shape."""
+    def resize(self, name: str, source: str, size: Sequence[int], align_corners: bool) -> str:
+        """Bilinear as in `F.interpolate`: half-pixel centres, or corners on corners. `size`: the whole result's shape."""
+        placed = "align_corners" if align_corners else "half_pixel"
         sizes = self.constant(f"{name}.sizes", np.asarray(size, np.int64))
-        return self.node(
-            "Resize", name, [source, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel"
-        )
+        return self.node("Resize", name, [source, "", "", sizes], mode="linear", coordinate_transformation_mode=placed)
 
 
 def pooling_matrix(bins: int, size: int) -> NDArray[np.float32]:
@@ -115,14 +114,21 @@ class ModuleWriter(fx.Interpreter):
             return self._conv(name, sources[0], operation)
         if isinstance(operation, nn.ReLU):
             return add.node("Relu", name, sources)
+        if isinstance(operation, nn.ReLU6):
+            bounds = [add.constant(f"{name}.{end}", np.float32(value)) for end, value in (("low", 0), ("high", 6))]
+            return add.node("Clip", name, [*sources, *bounds])
         if isinstance(operation, nn.AdaptiveAvgPool2d):
             return self._pool(name, sources[0], value, self.env[n.all_input_nodes[0]])
         if operation in (operator.add, torch.add):
             return add.node("Add", name, sources)
         if operation is torch.cat:
             return add.node("Concat", name, sources, axis=n.kwargs.get("dim", 0))
-        if operation is F.interpolate and n.kwargs["mode"] == "bilinear" and not n.kwargs["align_corners"]:
-            return add.resize(name, sources[0], value.shape)
+        if operation is F.interpolate and n.kwargs["mode"] == "bilinear":
+            return add.resize(name, sources[0], value.shape, bool(n.kwargs["align_corners"]))
+        if operation is F.pad:
+            left, right, top, bottom = self.fetch_args_kwargs_from_env(n)[0][1]
+            pads = add.constant(f"{name}.pads", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+            return add.node("Pad", name, [sources[0], pads])
         raise NotImplementedError(f"no ONNX form for {n.target} in {name}; add it to fastscnn.export.graph")
 
     def _conv(self, name: str, source: str, conv: nn.Conv2d) -> str:

@@ -58,7 +58,7 @@ def build(network: FastSCNN, artifact: Artifact, frames: np.ndarray) -> Built:
     full = (artifact.batch, logits.shape[1], artifact.height, artifact.width)
     logits_info = value_info(LOGITS, builder.dtype, logits.shape)
     head = {"cls": _cls_head, "prob": _prob_head, "logits": lambda *_: logits_info}[artifact.head]
-    output_info = head(builder, full)
+    output_info = head(builder, artifact, full)
     graph = helper.make_graph(
         builder.nodes,
         "fastscnn",
@@ -84,21 +84,28 @@ def normalised(frames: np.ndarray, artifact: Artifact) -> Tensor:
     return (rgb - torch.tensor(artifact.mean).view(1, 3, 1, 1)) / torch.tensor(artifact.std).view(1, 3, 1, 1)
 
 
-def _cls_head(builder: GraphBuilder, full: tuple[int, ...]) -> onnx.ValueInfoProto:
-    upsampled = builder.resize(f"{HEAD}resize", LOGITS, full)
+def _cls_head(builder: GraphBuilder, artifact: Artifact, full: tuple[int, ...]) -> onnx.ValueInfoProto:
+    upsampled = builder.resize(f"{HEAD}resize", LOGITS, full, artifact.align_corners)
     largest = builder.node("ArgMax", f"{HEAD}argmax", [upsampled], axis=1, keepdims=0)
     builder.nodes.append(helper.make_node("Cast", [largest], ["labels"], name=f"{HEAD}cast", to=TensorProto.UINT8))
     return value_info("labels", np.uint8, (full[0], *full[2:]))
 
 
-def _prob_head(builder: GraphBuilder, full: tuple[int, ...]) -> onnx.ValueInfoProto:
-    """Soft-max of the upsampled logits, float32. The shift by each low-resolution pixel's maximum commutes with interpolation."""
+def _prob_head(builder: GraphBuilder, artifact: Artifact, full: tuple[int, ...]) -> onnx.ValueInfoProto:
+    """Soft-max of the upsampled logits, or the sigmoid of each, float32.
+
+    The soft-max's shift by each low-resolution pixel's maximum commutes with interpolation.
+    """
     logits = LOGITS
     if builder.dtype != np.float32:
         logits = builder.node("Cast", f"{HEAD}float", [LOGITS], to=TensorProto.FLOAT)
+    if artifact.probability == "sigmoid":
+        upsampled = builder.resize(f"{HEAD}resize", logits, full, artifact.align_corners)
+        builder.nodes.append(helper.make_node("Sigmoid", [upsampled], ["probabilities"], name=f"{HEAD}sigmoid"))
+        return value_info("probabilities", np.float32, full)
     highest = builder.node("ReduceMax", f"{HEAD}maximum", [logits], axes=[1], keepdims=1)
     shifted = builder.node("Sub", f"{HEAD}shift", [logits, highest])
-    upsampled = builder.resize(f"{HEAD}resize", shifted, full)
+    upsampled = builder.resize(f"{HEAD}resize", shifted, full, artifact.align_corners)
     exponential = builder.node("Exp", f"{HEAD}exp", [upsampled])
     axes = builder.constant(f"{HEAD}sum.axes", np.array([1], np.int64))
     total = builder.node("ReduceSum", f"{HEAD}sum", [exponential, axes], keepdims=1)

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the class set and normalisation inside, or a plain PyTorch state dict.
+"""Weights on disk: safetensors with variant, class set and normalisation inside, or a plain PyTorch state dict.
 
 Nothing in a file is ever executed: safetensors cannot, and pickles are read with `weights_only=True`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from ..runtime.errors import ArtifactError, UsageError
 from ..runtime.files import write_atomically
 from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
+from .variant import PAPER, Variant
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB, of pixels scaled to 0-1
+MEAN, STD = PAPER.mean, PAPER.std
+SHIPPED = Path(__file__).parent / "weights" / "camvid.safetensors"  # README.md beside it says what they are
 _TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
 _CLASSIFIER = "classifier.conv.weight"
 
@@ -35,18 +37,18 @@ class Checkpoint:
     digest: str = "random"  # sha256 of the file, or "random" where there was none
 
 
-def untrained(classes: ClassSet, seed: int = 0) -> Checkpoint:
+def untrained(classes: ClassSet, seed: int = 0, variant: Variant = PAPER) -> Checkpoint:
     """Random weights: right in shape and speed, meaningless in labels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FastSCNN(len(classes))
+        network = FastSCNN(len(classes), variant)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):  # as if trained: every channel on a scale and place of its own
                 torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                 torch.nn.init.normal_(module.bias, std=0.5)
             elif isinstance(module, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
-    return Checkpoint(network.eval(), classes)
+    return Checkpoint(network.eval(), classes, variant.mean, variant.std)
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -63,6 +65,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "palette": checkpoint.classes.palette,
         "mean": checkpoint.mean,
         "std": checkpoint.std,
+        "variant": {k: v for k, v in asdict(checkpoint.network.variant).items() if k not in ("mean", "std")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.network.state_dict().items()}
     write_atomically(path, serialised(tensors, {"fastscnn": json.dumps(described)}))
@@ -81,10 +84,13 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     path = Path(path)
     data, described, tensors = _read(path)
     if _CLASSIFIER not in tensors or tensors[_CLASSIFIER].ndim != 4:
-        raise ArtifactError(f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network")
+        raise ArtifactError(
+            f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network. Convert others with fastscnn-import"
+        )
     count = int(tensors[_CLASSIFIER].shape[0])
     classes = _class_set(path, described, count, classes)
-    network = FastSCNN(count)
+    variant = _variant(path, described)
+    network = FastSCNN(count, variant)
     _check_keys(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
     mean, std = (tuple(described.get(key, default)) for key, default in (("mean", MEAN), ("std", STD)))
@@ -95,9 +101,14 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
     """A checkpoint's tensors by the network's own names, unchecked.
 
     Raises:
-        ArtifactError: no such file, or not a checkpoint.
+        ArtifactError: no such file, not a checkpoint, or one of another variant than the paper's.
     """
-    return _read(path)[2]
+    _, described, tensors = _read(path)
+    if (variant := _variant(path, described)).name != PAPER.name:
+        raise ArtifactError(
+            f"{path} holds weights of the variant {variant.name!r}; expected {PAPER.name!r}, which they would not fit"
+        )
+    return tensors
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Tensor]]:
@@ -124,14 +135,7 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
             return _described(path, json.loads(header.get("__metadata__", {}).get("fastscnn", "{}"))), tensors
         except (SafetensorError, ValueError, AttributeError) as error:
             raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its parser meets
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtifactError(
-            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
-            "expected a state dict, saved with torch.save(network.state_dict(), path)"
-        ) from error
+    content = unpickled(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
@@ -139,6 +143,34 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
     ):
         raise ArtifactError(f"{path} holds a {type(content).__name__}; expected a state dict of tensors by name")
     return {}, content
+
+
+def unpickled(path: Path) -> Any:
+    """What `torch.save` wrote, without running any of it.
+
+    Raises:
+        ArtifactError: damaged, of another origin, or with objects in it that only code could make.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its parser meets
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
+            "expected a state dict, saved with torch.save(network.state_dict(), path)"
+        ) from error
+
+
+def _variant(path: Path, described: dict[str, Any]) -> Variant:
+    """The paper's for files that do not say: they were written before there were others."""
+    if "variant" not in described:
+        return PAPER
+    try:
+        return Variant.of({**described["variant"], "mean": described["mean"], "std": described["std"]})
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} has a variant that cannot be built ({error}); it was edited, or written by a later version"
+        ) from error
 
 
 def _described(path: Path, fields: Any) -> dict[str, Any]:
@@ -191,7 +223,7 @@ def _check_keys(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor
         if names:
             listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise ArtifactError(
-                f"{path} {what} {listed}; expected this project's network. Weights of other projects need converting first"
+                f"{path} {what} {listed}; expected this project's network. Convert weights of other projects with fastscnn-import"
             )
     for name in optional - found.keys():
         found[name] = expected[name]

@@ -142,7 +142,7 @@ def _own(root: Path, split: str) -> Dataset | None:
     description = root / "classes.yaml"
     if not description.is_file() or not (root / "images").is_dir():
         return None
-    classes = _described(description)
+    classes = read_classes(description)
     table = np.full(256, _UNKNOWN, np.uint8)
     table[: len(classes)] = np.arange(len(classes))
     table[IGNORE] = IGNORE
@@ -154,7 +154,7 @@ def _pairs(images: Path, labels: Path) -> tuple[Sample, ...]:
     return tuple(Sample(path.stem, path, labels / f"{path.stem}.png") for path in found)
 
 
-def _described(path: Path) -> ClassSet:
+def read_classes(path: Path) -> ClassSet:
     """`name: yard` and `classes: {grass: [0, 255, 0], …}`, colours RGB, in the order of their ids."""
     import yaml
 

@@ -24,8 +24,8 @@ class Network:
     Args:
         source: the weights and their normalisation.
         resolution: (height, width) of the network's input; None takes each image's own.
-        flip: average the soft-max with the mirrored image's.
-        scales: average the soft-max over these sizes.
+        flip: average the probabilities with the mirrored image's.
+        scales: average the probabilities over these sizes.
         zero_skip: set the spatial branch to zero before the fusion (the paper's ablation, section 4.4).
 
     Raises:
@@ -63,7 +63,7 @@ class Network:
             votes = torch.zeros(())
             for scale in self._scales:
                 for mirrored in (False, True) if self._flip else (False,):
-                    votes = votes + self._logits(image, scale, mirrored, (height, width)).softmax(dim=1)
+                    votes = votes + self._probabilities(self._logits(image, scale, mirrored, (height, width)))
             labels = votes.argmax(dim=1)
         return np.asarray(labels[0].to(torch.uint8).cpu().numpy())
 
@@ -74,8 +74,12 @@ class Network:
         with torch.inference_mode():
             planes = torch.from_numpy(to_planes(image, self._mean, self._std))[None].to(self._device)
             logits = self._network(planes.flip(3) if mirrored else planes)
-            logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+            aligned = self._network.variant.logits_align_corners
+            logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=aligned)
         return logits.flip(3) if mirrored else logits
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self._network.variant.probability == "sigmoid" else logits.softmax(dim=1)
 
 
 def to_planes(image: Frame, mean: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}  # name
 HEADS = tuple(OUTPUTS)
 PRECISIONS = ("fp32", "fp16")
 INPUTS = ("uint8", "float")
+PROBABILITIES = ("softmax", "sigmoid")
 IGNORE = 255  # the train id that is never predicted and never counted
 MINIMUM_SIDE = 64  # of an image, pixels
 _LARGEST = 1 << 16  # of any size; a larger one is damage, and would only allocate
@@ -43,6 +44,9 @@ class Artifact:
     logits_width: int
     checkpoint: str  # sha256 of the weights' file, or "random" where there was none
     version: str  # of this project when it wrote the file
+    # Below: with the value that files written before there was a choice have.
+    align_corners: bool = False  # of the upsampling of the logits, by the graph's head or the decode
+    probability: str = "softmax"  # of a logit: "softmax" over the classes, or "sigmoid" for each class by itself
 
     def __post_init__(self) -> None:
         for name, (expected, holds) in _RULES.items():
@@ -78,9 +82,10 @@ class Artifact:
         Raises:
             ArtifactError: for a file of another origin, a missing or unreadable property.
         """
-        fields = {f.name: metadata.get(PREFIX + f.name) for f in dataclasses.fields(cls)}
-        missing = [name for name, text in fields.items() if text is None]
-        if len(missing) == len(fields):
+        fields = {f.name: metadata[PREFIX + f.name] for f in dataclasses.fields(cls) if PREFIX + f.name in metadata}
+        required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+        missing = [name for name in required if name not in fields]
+        if not fields:
             raise ArtifactError(
                 f"{source} is an ONNX file without this project's description; expected one that fastscnn-export wrote. {_AGAIN}"
             )
@@ -89,7 +94,7 @@ class Artifact:
                 f"{source} has a description without {', '.join(missing)}; it was written by another version or cut. {_AGAIN}"
             )
         try:
-            return cls.from_fields({name: json.loads(text or "") for name, text in fields.items()})
+            return cls.from_fields({name: json.loads(text) for name, text in fields.items()})
         except (ValueError, TypeError) as error:
             raise ArtifactError(f"{source} has a description that cannot be read ({error}). {_AGAIN}") from error
 
@@ -123,6 +128,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "head": _one_of(HEADS),
     "precision": _one_of(PRECISIONS),
     "input": _one_of(INPUTS),
+    "probability": _one_of(PROBABILITIES),
+    "align_corners": ("true or false", lambda value: isinstance(value, bool)),
     **dict.fromkeys(("height", "width", "batch", "logits_height", "logits_width"), _SIZE),
     "classes": (f"2 to {IGNORE} names", lambda value: 2 <= len(value) <= IGNORE and all(map(_text, value))),
     "palette": ("colours of three numbers from 0 to 255", lambda value: all(map(_colour, value))),

@@ -32,10 +32,17 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def run(
-    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], None],
+    arguments: Sequence[str] | None,
+    *,
+    intermixed: bool = False,
 ) -> int:
-    """Parse, work, and turn whatever goes wrong into one sentence and an exit code."""
-    options = parser.parse_args(arguments)
+    """Parse, work, and turn whatever goes wrong into one sentence and an exit code.
+
+    `intermixed` lets options stand between the positional arguments of one list.
+    """
+    options = parser.parse_intermixed_args(arguments) if intermixed else parser.parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for library in ("matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)

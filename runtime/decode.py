@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .artifact import Artifact
 from .memory import Recycler
 
 Labels = NDArray[np.uint8]
@@ -80,12 +81,20 @@ class Decoder:
         threads: that share the work of probabilities.
         align_corners: the first and last sample lie on the first and last pixel, as PyTorch's option of that name has it;
             otherwise pixels have half-pixel centres, as in this project's own exports.
+        probability: "softmax" over the classes, or "sigmoid" of each class by itself.
     """
 
     def __init__(
-        self, logits_size: tuple[int, int], size: tuple[int, int], threads: int = 1, *, align_corners: bool = False
+        self,
+        logits_size: tuple[int, int],
+        size: tuple[int, int],
+        threads: int = 1,
+        *,
+        align_corners: bool = False,
+        probability: str = "softmax",
     ) -> None:
         self.logits_size, self.size, self.align_corners = logits_size, size, align_corners
+        self.probability = probability
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
         self._recycler: Recycler | None = None
         self._y, self._x = (
@@ -96,6 +105,17 @@ class Decoder:
             y, x = self._y.weights[0][:, None], self._x.weights[0][None, :]
             corners = [(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x]
             self._patch = np.stack([corner.ravel() for corner in corners])
+
+    @classmethod
+    def of(cls, artifact: Artifact, threads: int = 1) -> Decoder:
+        """For the logits of a model, as its description tells."""
+        return cls(
+            (artifact.logits_height, artifact.logits_width),
+            (artifact.height, artifact.width),
+            threads,
+            align_corners=artifact.align_corners,
+            probability=artifact.probability,
+        )
 
     def labels(self, logits: NDArray[Any]) -> Labels:
         """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
@@ -147,12 +167,12 @@ class Decoder:
         return (top[:, None] + down * (bottom - top)[:, None]).reshape(corners.shape[1], -1)
 
     def probabilities(self, logits: NDArray[Any]) -> Floats:
-        """(C, h, w) float16 or float32 → (C, H, W) float32 soft-max of the bilinear upsampling."""
+        """(C, h, w) float16 or float32 → (C, H, W) float32 soft-max, or each class's sigmoid, of the bilinear upsampling."""
         logits = np.ascontiguousarray(logits, np.float32)
-        shifted = np.ascontiguousarray(
-            (logits - logits.max(axis=0)).transpose(1, 0, 2)
-        )  # (h, C, w): a row's classes together
-        safe = _floor(shifted) > -_SAFE_SPREAD
+        sigmoid = self.probability == "sigmoid"
+        exponents = -logits if sigmoid else logits - logits.max(axis=0)  # both commute with interpolation
+        shifted = np.ascontiguousarray(exponents.transpose(1, 0, 2))  # (h, C, w): a row's classes together
+        safe = sigmoid or _floor(shifted) > -_SAFE_SPREAD
         (samples, classes, _), width = shifted.shape, self.size[1]
         wide = self._widened(shifted.reshape(samples * classes, -1)).reshape(samples, classes, width)
         result = self._results(classes).array()
@@ -166,6 +186,10 @@ class Decoder:
                 values -= values.max(axis=1, keepdims=True)
             flat = values.reshape(-1, width)
             cv2.exp(flat, dst=flat)
+            if sigmoid:
+                values += 1
+                np.reciprocal(values.transpose(1, 0, 2), out=result[:, rows])
+                return
             share = np.reciprocal(values.sum(axis=1))
             np.multiply(values.transpose(1, 0, 2), share, out=result[:, rows])
 

@@ -41,10 +41,9 @@ class OnnxRuntimeBackend:
         self._session = open_session(network, str(path), device, threads)
         _check_graph(self._session, onnx_file.outputs(model), self.artifact, str(path))
         self.device = describe(self._session, threads)
-        a = self.artifact
         # On the CPU one run takes all threads; two at once would only wait for each other.
         self._one_at_a_time = threading.Lock() if device_is_cpu(self._session) else nullcontext()
-        self._decoder = Decoder((a.logits_height, a.logits_width), (a.height, a.width), threads)
+        self._decoder = Decoder.of(self.artifact, threads)
 
     def run(self, image: NDArray[Any]) -> Raw:
         with self._one_at_a_time:

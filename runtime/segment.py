@@ -7,7 +7,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from . import command
 from .backend import DEVICES
+from .default_model import default_model
 from .errors import UsageError
 from .frame import Frame
 from .result import Result
@@ -34,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="OUT", help="image, video, or folder for one image a frame"
     )
-    parser.add_argument("-m", "--model", required=True, type=Path, help="a file that fastscnn-export wrote")
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        help="a file that fastscnn-export wrote; default: the weights that ship, exported once",
+    )
     parser.add_argument(
         "--as", dest="style", default="overlay", choices=STYLES, help="what to write; labels are train ids as grey PNG"
     )
@@ -49,10 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     _keep_the_input(options.input, options.output)
     command.expect_folder(Path(options.json) if options.json and options.json != "-" else None)
-    with (
-        Segmenter(options.model, options.device, threads=options.threads) as segmenter,
-        Source(options.input) as source,
-    ):
+    with ExitStack() as opened:
+        if options.model:  # a wrong one is told before a camera wakes
+            segmenter = opened.enter_context(Segmenter(options.model, options.device, threads=options.threads))
+        source = opened.enter_context(Source(options.input))
+        frames = iter(source)
+        if not options.model:
+            first = next(frames)
+            frames = chain([first], frames)
+            model = default_model((first.frame.shape[0], first.frame.shape[1]))
+            segmenter = opened.enter_context(Segmenter(model, options.device, threads=options.threads))
         if not segmenter.artifact.trained:
             log.warning("the model's weights are random: the colours mean nothing yet")
         expected = min(filter(None, (source.frames, options.frames)), default=None)
@@ -61,7 +74,7 @@ def _work(options: argparse.Namespace) -> None:
         lossless = options.style == "labels"
         try:
             with open_sink(options.output, many=many, rate=source.rate, lossless=lossless) as sink:
-                for named, result in _progress(segmented(segmenter, islice(source, options.frames)), expected, options):
+                for named, result in _progress(segmented(segmenter, islice(frames, options.frames)), expected, options):
                     sink.write(named.name, rendered(result, named.frame, options.style, options.opacity))
                     tally.count(result)
         finally:  # also of an interrupted run, after its video is complete

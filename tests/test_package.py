@@ -36,10 +36,22 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "fastscnn/py.typed" in names
     assert "fastscnn/runtime/kernels/kernels.cu" in names
     assert "fastscnn/runtime/kernels/portable.cuh" in names
-    folders = ["", "runtime", "runtime/kernels", "model", "model/street", "export", "benchmarks"]
+    folders = [
+        "",
+        "runtime",
+        "runtime/kernels",
+        "model",
+        "model/importing",
+        "model/street",
+        "model/training",
+        "export",
+        "benchmarks",
+    ]
     expected = {f"fastscnn/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).glob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected
     assert not [name for name in names if not name.startswith(("fastscnn/", "fastscnn-"))]
+    for data in (*(ROOT / "model/training/recipes").iterdir(), *(ROOT / "model/weights").iterdir()):
+        assert f"fastscnn/{data.relative_to(ROOT)}" in names
 
 
 def oldest_python() -> str:

@@ -11,6 +11,8 @@ from typing import Any
 from ...runtime.files import write_atomically
 from .recipe import Recipe
 
+_TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's
+
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,8 @@ class Journal:
     def write(self, row: dict[str, float]) -> None:
         """`row` is the last of the history already."""
         write_atomically(self._folder / "log.csv", as_csv(self._history).encode())
-        write_atomically(self._folder / "curves.png", curves(self._history))
+        if not row.keys() <= _TRAINING:
+            write_atomically(self._folder / "curves.png", curves(self._history))
         if self._board:
             for name, value in row.items():
                 if name != "epoch":
@@ -63,12 +66,10 @@ def curves(history: list[dict[str, float]]) -> bytes:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
     left.plot([row["epoch"] for row in history], [row["loss"] for row in history])
     left.set(xlabel="epoch", ylabel="loss", title="training loss", ylim=(0, None))
-    scored = [row for row in history if len(row) > 4]
-    for name in [
-        name for name in (scored[-1] if scored else {}) if name not in ("epoch", "loss", "learning_rate", "seconds")
-    ]:
+    scored = [row for row in history if not row.keys() <= _TRAINING]
+    for name in [name for name in (scored[0] if scored else ()) if name not in _TRAINING]:
         chief = not name.startswith("iou_")
-        points = [(row["epoch"], row[name]) for row in scored if name in row]
+        points = [(row["epoch"], row[name]) for row in scored]
         right.plot(
             *zip(*points, strict=True),
             label=name.removeprefix("iou_").replace("_", " "),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .recipe import Recipe
 
@@ -42,7 +42,16 @@ def schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> Lamb
 
 
 def averaged(module: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """PyTorch's exponential moving average, batch norm's statistics included; None where the recipe has none."""
+    """Exponential moving average of weights and batch norm's statistics; None where the recipe has none.
+
+    The decay grows to the recipe's as (1 + n) / (10 + n), so that the first, random weights are soon forgotten.
+    """
     if not recipe.ema:
         return None
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+
+    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        if not mean.is_floating_point():  # how many batches a norm has seen
+            return new
+        return mean.lerp(new, (9 / (10 + torch.as_tensor(count))).clamp(min=1 - recipe.ema))  # no wait for the GPU
+
+    return AveragedModel(module, avg_fn=average, use_buffers=True)

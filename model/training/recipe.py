@@ -42,7 +42,7 @@ class Recipe:
     weight_decay: float = 4e-5  # not on depthwise convolutions, norms and biases
     auxiliary: float = 0.4  # weight of each of the two auxiliary losses
     dropout: float = 0.1  # before each last layer
-    class_weights: Literal["none", "enet"] = "none"  # enet: 1 / ln(1.02 + share of the class's pixels)
+    class_weights: float = 0.0  # of the loss: ENet's 1 / ln(1.02 + share of pixels) to this power; 0: all the same
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
     freeze_norm: bool = False  # batch norm keeps its statistics
 
@@ -74,6 +74,7 @@ class Recipe:
             ("momentum", 0 <= self.momentum < 1, "from 0 up to, not including, 1"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("auxiliary", self.auxiliary >= 0, "0 or more"),
+            ("class_weights", 0 <= self.class_weights <= 2, "from 0 to 2"),
             ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
             ("street", self.street >= 0, "0 or more"),
@@ -156,7 +157,7 @@ _COLOUR = ("brightness", "contrast", "channel_noise")
 
 
 def _found(path: Path) -> Path:
-    if path.exists() or path.parent != Path():
+    if path.is_file() or path.parent != Path():
         return path
     shipped = SHIPPED / f"{path.stem}.yaml"
     if shipped.exists():

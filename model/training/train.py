@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", type=Path, metavar="FOLDER", help="of the run; default: runs/NAME OF THE RECIPE"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
-    return command.run(parser, _work, arguments)
+    return command.run(parser, _work, arguments, intermixed=True)
 
 
 def _work(options: argparse.Namespace) -> None:

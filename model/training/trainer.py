@@ -38,7 +38,7 @@ class Trainer:
     """One run in one folder.
 
     The folder gets `last.pt` (everything that resuming needs), `best.safetensors` (the weights with the best validation
-    score), `final.safetensors`, `recipe.yaml`, and the journal: `log.csv`, `curves.png`, `tensorboard/`.
+    score), `final.safetensors`, `recipe.yaml`, and the journal: `log.csv`, `curves.png` with every validation, `tensorboard/`.
 
     Randomness comes from (seed, epoch, process) alone, so the state needs no random states: epoch 7 sees the same images and
     the same dropout whether epoch 6 ended a second or a week before.

@@ -14,6 +14,10 @@ import pytest
 from fastscnn.benchmarks import Summary, measure
 from fastscnn.benchmarks.baseline import InGraph
 from fastscnn.benchmarks.bench import _agreement
+from fastscnn.export import export
+from fastscnn.model import CITYSCAPES, Street
+from fastscnn.model.checkpoint import save, untrained
+from fastscnn.model.variant import MMSEG, TRAMAC, Variant
 from fastscnn.runtime import ParityError, Segmenter
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -101,6 +105,18 @@ def test_softmax_baseline_is_resize_then_softmax(exported: Exported, frames: Fra
     assert [node.op_type for node in plain.graph.node][-2:] == ["Resize", "Softmax"]
     with Segmenter(exported("prob")) as segmenter:
         assert np.abs(segmenter(frames[0]).probabilities - InGraph(exported("prob"), 1)(frames[0])).max() < 1e-5
+
+
+@pytest.mark.parametrize("variant", [TRAMAC, MMSEG], ids=["tramac", "mmseg"])
+def test_the_baseline_obeys_the_description(tmp_path: Path, variant: Variant) -> None:
+    """Aligned corners and sigmoids, as imported weights have them; the benchmark would refuse a baseline that parts."""
+    save(tmp_path / "weights.safetensors", untrained(CITYSCAPES, 1, variant))
+    model = export("prob", (64, 96), tmp_path / "weights.safetensors", output=tmp_path / "model.onnx")
+    frame = Street(64, 96).frame(0)[0]
+    baseline = InGraph(model, 1)
+    assert baseline.name.endswith("Resize + Sigmoid in the graph") == (variant == MMSEG)
+    with Segmenter(model, "cpu") as segmenter:
+        assert np.abs(segmenter(frame).probabilities - baseline(frame)).max() < 1e-5
 
 
 def test_pipelines_that_disagree_are_not_compared(exported: Exported, frames: Frames) -> None:

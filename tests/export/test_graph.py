@@ -1,15 +1,28 @@
 """The ONNX writer, operation by operation, against PyTorch."""
 
+from dataclasses import replace
+
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastscnn.export.deploy import deployable, takes_bgr
-from fastscnn.export.graph import GraphBuilder, HalfPrecision, ModuleWriter, pooling_matrix
+from fastscnn.export.graph import (
+    IR_VERSION,
+    OPSET,
+    GraphBuilder,
+    HalfPrecision,
+    ModuleWriter,
+    pooling_matrix,
+    value_info,
+)
 from fastscnn.model import CITYSCAPES
 from fastscnn.model.checkpoint import MEAN, STD, untrained
+from fastscnn.model.variant import PADDLESEG
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
@@ -85,3 +98,29 @@ def test_half_precision_rounds_weights_and_every_result() -> None:
         assert rounded.shape == exact.shape
     error = (half.results[-1] - writer.results["logits"]).abs().max() / writer.results["logits"].abs().max()
     assert 1e-5 < error < 1e-2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("size", [(64, 64), (65, 66), (67, 65)])
+def test_what_only_variants_have_runs_as_in_pytorch(size: tuple[int, int], precision: str) -> None:
+    """One-sided padding, aligned corners, ReLU6 that bites, biases before batch norm: in ONNX Runtime."""
+    variant = replace(PADDLESEG, bottleneck_activation="relu6", fusion_align_corners=True)
+    network = untrained(CITYSCAPES, 3, variant).network
+    highest: list[float] = []
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.register_forward_pre_hook(lambda _, inputs: highest.append(float(inputs[0].max())))
+    image = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        expected = network(image)
+    assert max(highest) > 6
+    builder = GraphBuilder(precision)
+    folded = deployable(network)
+    ModuleWriter(folded, builder, "image", "logits").write(image)
+    info = [value_info(name, builder.dtype, t.shape) for name, t in (("image", image), ("logits", expected))]
+    graph = helper.make_graph(builder.nodes, "g", info[:1], info[1:], builder.initializers)
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run(None, {"image": image.numpy().astype(builder.dtype)})
+    difference = np.abs(found.astype(np.float32) - expected.numpy()).max() / float(expected.max() - expected.min())
+    assert difference < {"fp32": 1e-5, "fp16": 1e-2}[precision]

@@ -48,6 +48,8 @@ def test_metadata_round_trip() -> None:
         ("classes", None, "classes"),
         ("classes", ("a", "b"), "2 classes and 11 palette colours"),
         ("palette", 7, "palette"),
+        ("align_corners", 1, "true or false"),
+        ("probability", "argmax", "one of softmax, sigmoid"),
     ],
 )
 def test_fields_that_no_exporter_writes_are_refused(field: str, value: Any, message: str) -> None:
@@ -55,3 +57,15 @@ def test_fields_that_no_exporter_writes_are_refused(field: str, value: Any, mess
         dataclasses.replace(GOOD, **{field: value})
     with pytest.raises(ArtifactError):
         Artifact.from_metadata({**GOOD.to_metadata(), f"fastscnn.{field}": "{not json"}, "x")
+
+
+def test_files_from_before_there_was_a_choice_are_read() -> None:
+    chosen = ("fastscnn.align_corners", "fastscnn.probability")
+    old = {key: text for key, text in GOOD.to_metadata().items() if key not in chosen}
+    assert Artifact.from_metadata(old, "x") == GOOD
+    aligned = dataclasses.replace(GOOD, align_corners=True, probability="sigmoid")
+    assert Artifact.from_metadata(aligned.to_metadata(), "x") == aligned
+    with pytest.raises(ArtifactError, match="without width"):
+        Artifact.from_metadata({key: text for key, text in old.items() if key != "fastscnn.width"}, "x")
+    with pytest.raises(ArtifactError, match="without this project's description"):
+        Artifact.from_metadata({"producer": "x"}, "x")

@@ -86,6 +86,22 @@ def test_corners_on_corners_as_pytorch_aligns_them(low: tuple[int, int], full: t
     assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("low", "full"), [((16, 32), (128, 256)), ((9, 13), (65, 100)), ((1, 1), (8, 8))])
+def test_sigmoid_of_each_class_by_itself(low: tuple[int, int], full: tuple[int, int], align_corners: bool) -> None:
+    logits = logits_of(19, low) * 3
+    found = Decoder(low, full, 2, align_corners=align_corners, probability="sigmoid").probabilities(logits)
+    assert found.dtype == np.float32
+    assert np.abs(found - upsampled(logits, full, align_corners).sigmoid().numpy()).max() < 2e-6
+
+
+def test_sigmoids_of_extreme_logits_are_zero_and_one() -> None:
+    logits = np.zeros((3, 8, 8), np.float32)
+    logits[0], logits[1] = -500, 500
+    found = Decoder((8, 8), (64, 64), probability="sigmoid").probabilities(logits)
+    assert (found[0].max(), found[1].min(), found[2].min(), found[2].max()) == (0, 1, 0.5, 0.5)
+
+
 def test_opposite_certainties_do_not_vanish() -> None:
     """Half way between two pixels 400 apart every shifted exponential would be zero, and the sum's reciprocal infinite."""
     logits = np.zeros((2, 8, 8), np.float32)

@@ -1,0 +1,41 @@
+"""The losses against their formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fastscnn.model.training.task import class_weights, cross_entropy, normalised
+
+
+def test_cross_entropy_is_pytorchs_mean_over_what_counts() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 4, 6, 5), torch.randint(0, 4, (2, 6, 5), dtype=torch.uint8)
+    target[0, :3] = 255
+    for weights in (None, torch.tensor([1.0, 2.0, 0.5, 3.0])):
+        total, count = cross_entropy(logits, target, weights)
+        expected = F.cross_entropy(logits, target.long(), weights, ignore_index=255)
+        assert float(total / count) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_an_image_without_labels_costs_nothing() -> None:
+    total, count = cross_entropy(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), 255, dtype=torch.uint8), None)
+    assert (float(total), float(count)) == (0.0, 0.0)
+
+
+def test_class_weights_by_hand() -> None:
+    found = class_weights(np.array([0.9, 0.1]), 0.5)
+    by_hand = [(1 / math.log(1.92)) ** 0.5, (1 / math.log(1.12)) ** 0.5]
+    assert found.tolist() == pytest.approx([2 * w / sum(by_hand) for w in by_hand])
+    assert class_weights(np.array([0.5, 0.5])).tolist() == [1, 1]
+
+
+def test_normalisation_turns_bgr_bytes_into_rgb_planes() -> None:
+    image = torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8)  # B, G, R
+    planes = normalised(image)
+    assert planes.shape == (1, 3, 1, 1)
+    assert planes.flatten().tolist() == pytest.approx(
+        [(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225], rel=1e-5
+    )

@@ -1,0 +1,86 @@
+"""Recipes: the paper's numbers, what is refused, and what wins over what."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fastscnn.model.training import Recipe
+from fastscnn.model.training.recipe import SHIPPED
+from fastscnn.runtime.errors import UsageError
+
+
+def test_the_default_cityscapes_recipe_is_the_papers() -> None:
+    recipe = Recipe.read("cityscapes", ["data=/x"])
+    assert (recipe.optimizer, recipe.momentum, recipe.batch, recipe.epochs) == ("sgd", 0.9, 12, 1000)
+    assert (recipe.learning_rate, recipe.power, recipe.weight_decay) == (0.045, 0.9, 4e-5)
+    assert (recipe.auxiliary, recipe.crop, recipe.scales, recipe.flip) == (0.4, (1024, 2048), (0.5, 2.0), True)
+    assert recipe.dropout > 0 and recipe.brightness > 0 and recipe.channel_noise > 0
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads_by_name_and_by_path(path: Path) -> None:
+    assert Recipe.read(path.stem, ["data=/x"]) == Recipe.read(f"{path.stem}.yaml", ["data=/x"])
+    assert Recipe.read(path, ["data=/x"]).data == "/x"
+
+
+def test_a_folder_of_the_recipes_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "camvid").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.read("camvid", ["data=camvid"]).data == "camvid"
+
+
+def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("data: /d\nepochs: 7\nlearning_rate: 1e-3\nresolution: [720, 960]\n")
+    recipe = Recipe.read(file, ["epochs=9", "crop=[128, 256]", "weights=w.safetensors", "resolution=null"])
+    assert (recipe.epochs, recipe.crop, recipe.learning_rate) == (9, (128, 256), 1e-3)
+    assert (recipe.weights, recipe.resolution) == ("w.safetensors", None)
+    assert Recipe.of(yaml.safe_load(yaml.safe_dump(recipe.as_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch=3", "Did you mean 'epochs'"),
+        ("epochs=many", "epochs is 'many'; expected a whole number"),
+        ("epochs=1.5", "expected a whole number"),
+        ("epochs=true", "expected a whole number"),
+        ("epochs=0", "epochs is 0; expected 1 or more"),
+        ("flip=1", "expected true or false"),
+        ("crop=512", r"expected 2 numbers, as in \[512, 512\]"),
+        ("crop=[32, 512]", "crop is .*expected both from 64 up"),
+        ("scales=[2, 1]", "scales is"),
+        ("optimizer=adam", "expected sgd or adamw"),
+        ("learning_rate=.nan", "learning_rate is nan"),
+        ("batch=1", "2 or more, for batch norm"),
+        ("data=", "data is None; expected text"),
+        ("epochs", "is not key=value"),
+        ("epochs=[", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Recipe.read("cityscapes", ["data=/x", text])
+
+
+def test_files_that_are_not_recipes(tmp_path: Path) -> None:
+    broken, listed = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    broken.write_text("a: [")
+    listed.write_text("- 1\n")
+    for path, says in (
+        (broken, "cannot be read as YAML"),
+        (listed, "holds a list"),
+        (tmp_path / "none.yaml", "No such file"),
+        (Path("camvit"), "Did you mean 'camvid'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            Recipe.read(path)
+    with pytest.raises(UsageError, match="data is ''"):
+        Recipe.read("cityscapes")
+
+
+def test_fields_that_make_another_run_are_told_from_those_that_do_not() -> None:
+    recipe = Recipe("/x")
+    assert recipe.differing(Recipe("/x", workers=4, threads=1)) == []
+    assert recipe.differing(Recipe("/x", epochs=2, seed=1)) == ["seed", "epochs"]

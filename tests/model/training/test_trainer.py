@@ -1,0 +1,201 @@
+"""Training for real, on a few small images: it learns, survives being killed, and stops at what is not a number."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fastscnn.model import checkpoint
+from fastscnn.model.training import Recipe, Trainer
+from fastscnn.model.training.machine import enter
+from fastscnn.model.training.trainer import TrainingError
+from fastscnn.runtime.errors import ArtifactError, UsageError
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ["epochs=8", "batch=2", "crop=[64, 64]", "device=cpu", "threads=1", "evaluate_every=4", "learning_rate=0.02"]
+
+
+def train(folder: Path, *overrides: str, resume: bool = False) -> Trainer:
+    recipe = Recipe.read("cityscapes", [*SMALL, "workers=0", *overrides])
+    trainer = Trainer(recipe, folder, enter(recipe), resume=resume)
+    trainer.run()
+    return trainer
+
+
+def losses(folder: Path) -> list[str]:
+    with (folder / "log.csv").open() as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
+def test_a_few_images_are_learnt_by_heart(rectangles: Path, tmp_path: Path) -> None:
+    plain = ["scales=[1, 1]", "flip=false", "brightness=0", "channel_noise=0", "dropout=0", "crop=[96, 96]"]
+    trainer = train(
+        tmp_path / "run", f"data={rectangles}", *plain, "epochs=80", "batch=6", "evaluate_every=80", "optimizer=adamw",
+        "learning_rate=0.01", "weight_decay=0", "ema=0.9"
+    )  # fmt: skip
+    last = trainer.history[-1]
+    assert trainer.history[0]["loss"] > 1.5
+    assert last["loss"] < 0.1, "the sum of three cross-entropies"
+    assert last["mean_iou"] > 95
+    kept = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    assert kept.classes.classes == ("red", "green", "blue", "grey")
+    for name in ("last.pt", "final.safetensors", "recipe.yaml", "log.csv", "curves.png"):
+        assert (tmp_path / "run" / name).stat().st_size, name
+    assert cv2.imread(str(tmp_path / "run" / "curves.png")).std() > 5
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_bit_for_bit_the_same(rectangles: Path, tmp_path: Path) -> None:
+    program = [
+        Path(sys.executable).with_name("fastscnn-train"),
+        "cityscapes",
+        f"data={rectangles}",
+        *SMALL,
+        "workers=0",
+        "ema=0.9",
+    ]
+
+    def start(folder: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / "stderr").open("w") as said:
+            return subprocess.Popen([*program, "-o", folder, "--resume"], cwd=tmp_path, stderr=said)
+
+    whole = start("whole")
+    assert whole.wait(120) == 0, (tmp_path / "stderr").read_text()
+    choice = random.Random(5)
+    kills = 0
+    for _ in range(4):
+        process = start("killed")
+        seen = (tmp_path / "killed" / "last.pt").stat().st_mtime_ns if kills else 0
+        deadline = time.monotonic() + 60
+        state = tmp_path / "killed" / "last.pt"
+        while process.poll() is None and time.monotonic() < deadline:  # at least one epoch further, then any moment
+            if state.exists() and state.stat().st_mtime_ns != seen:
+                time.sleep(choice.random() * 0.3)
+                break
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    last = start("killed")
+    assert last.wait(120) == 0
+    assert "going on after epoch" in (tmp_path / "stderr").read_text()
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 8
+    for name in ("final.safetensors", "best.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_processes_see_the_loss_of_one_with_the_same_batch(rectangles: Path, tmp_path: Path) -> None:
+    """With frozen norms: PyTorch's SyncBatchNorm, which shares their statistics, exists on GPUs only."""
+    start = checkpoint.untrained(checkpoint.load(_bands(rectangles, tmp_path)).classes, seed=1)
+    checkpoint.save(tmp_path / "start.safetensors", start)
+    arguments = ["cityscapes", f"data={rectangles}", *SMALL, "workers=0", "batch=6", "epochs=4", "dropout=0"]
+    arguments += ["freeze_norm=true", "weights=start.safetensors", "learning_rate=0.001"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    for count in ("1", "2"):
+        done = subprocess.run(
+            [*torchrun, count, "-m", "fastscnn.model.training.train", *arguments, "-o", count],
+            cwd=tmp_path, capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = ([float(v) for v in losses(tmp_path / count)] for count in ("1", "2"))
+    assert len(one) == 4 and len(set(one)) == 4
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def _bands(rectangles: Path, folder: Path) -> Path:
+    train(folder / "bands", f"data={rectangles}", "epochs=1", "evaluate_every=1")
+    return folder / "bands" / "best.safetensors"
+
+
+def test_a_loss_that_is_not_a_number_names_its_images(rectangles: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"the loss is (nan|inf) in epoch \d+, at the images \d, \d; expected a finite"
+    ):
+        train(tmp_path / "run", f"data={rectangles}", "learning_rate=90", "epochs=30")
+
+
+def test_a_folder_with_a_run_is_not_overwritten(rectangles: Path, tmp_path: Path, command: Command) -> None:
+    arguments = ["cityscapes", f"data={rectangles}", *SMALL, "workers=0", "epochs=1", "-o", "run"]
+    done = command("fastscnn-train", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("run/best.safetensors: mean_iou ")
+    again = command("fastscnn-train", *arguments)
+    assert again.returncode == 2
+    assert "holds a run already. Add --resume" in again.stderr
+    assert "Traceback" not in again.stderr
+    other = command("fastscnn-train", *arguments, "seed=3", "--resume")
+    assert other.returncode == 2
+    assert "trained with seed=0 (now 3)" in other.stderr
+    (tmp_path / "run" / "last.pt").write_bytes(b"PK not a state")
+    with pytest.raises(ArtifactError, match="damaged or not a training state"):
+        train(tmp_path / "run", f"data={rectangles}", "epochs=1", resume=True)
+
+
+def test_coarse_labels_and_street_frames_come_on_top(tmp_path: Path) -> None:
+    for split, kind in (("train", "gtFine"), ("val", "gtFine"), ("train_extra", "gtCoarse")):
+        for folder, suffix in (("leftImg8bit", "leftImg8bit"), (kind, f"{kind}_labelIds")):
+            place = tmp_path / folder / split / "ulm"
+            place.mkdir(parents=True)
+            for index in range(3):
+                content = np.full((64, 128, 3) if folder == "leftImg8bit" else (64, 128), 7 if index else 26, np.uint8)
+                cv2.imwrite(str(place / f"ulm_{index}_{suffix}.png"), content)
+    recipe = Recipe.read(
+        "cityscapes", [f"data={tmp_path}", "coarse=true", "street=2", "batch=2", "crop=[64, 64]", "workers=0"]
+    )
+    views = Trainer(recipe, tmp_path / "run", enter(recipe)).task.views
+    names = [views[index][2] for index in range(len(views))]
+    assert names == ["ulm_0", "ulm_1", "ulm_2"] * 2 + ["street 0", "street 1"]
+    image, labels, _ = views[6]
+    assert image.shape == (64, 64, 3) and labels.unique().numel() > 3
+    assert torch.equal(views[3][0], views[3][0])
+    views.epoch += 1
+    assert not torch.equal(views[6][0], image)
+
+
+def test_pretrained_trunk_is_taken_over(rectangles: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name, level in (("bright", 200), ("dark", 50)):
+            (tmp_path / "net" / split / name).mkdir(parents=True)
+            for index in range(4):
+                image = np.clip(rng.normal(level, 20, (80, 100, 3)), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(tmp_path / "net" / split / name / f"{index}.JPEG"), image)
+    recipe = Recipe.read(
+        "imagenet",
+        [f"data={tmp_path / 'net'}", *SMALL, "workers=0", "epochs=24", "warmup=0", "brightness=0", "batch=4"],
+    )
+    pretraining = Trainer(recipe, tmp_path / "pre", enter(recipe))
+    history = pretraining.run()
+    assert history[-1]["top1"] > 80 and history[-1]["top5"] == 100
+    weights = tmp_path / "pre" / "final.safetensors"
+    taken = load_file(weights)
+    follow = Recipe.read("cityscapes", [f"data={rectangles}", *SMALL, "workers=0", f"weights={weights}"])
+    own = Trainer(follow, tmp_path / "seg", enter(follow)).module.state_dict()
+    shared = [name for name in taken if name.startswith(("learning_to_downsample.", "global_feature_extractor."))]
+    assert len(shared) > 200
+    assert all(torch.equal(own[f"network.{name}"], taken[name]) for name in shared)
+    (tmp_path / "empty.pth").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"empty\.pth"):
+        Trainer(Recipe.of({**follow.as_dict(), "weights": str(tmp_path / "empty.pth")}), tmp_path / "n", enter(follow))
+
+
+def test_batches_that_cannot_be(rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="batch is 12, but there are 6 images"):
+        train(tmp_path / "a", f"data={rectangles}", "batch=12")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="batch is 6 for 4 processes; expected a multiple of 4"):
+        train(tmp_path / "b", f"data={rectangles}", "batch=6")
