@@ -57,13 +57,21 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         with _held(next(iter(targets)).parent):
-            for path, temporary in temporaries.items():
-                temporary.replace(path)
+            try:
+                _replace(temporaries)
+            except (KeyboardInterrupt, SystemExit):  # obeyed, but not with half a set in place
+                _replace({path: temporary for path, temporary in temporaries.items() if temporary.exists()})
+                raise
     except OSError as error:
         raise unwritable(next(iter(targets)), error) from error
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+
+
+def _replace(temporaries: Mapping[Path, Path]) -> None:
+    for path, temporary in temporaries.items():
+        temporary.replace(path)
 
 
 @contextlib.contextmanager

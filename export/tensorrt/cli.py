@@ -12,13 +12,13 @@ from typing import Any
 
 from ...runtime import command
 from ...runtime.artifact import PRECISIONS
-from ...runtime.errors import UsageError
+from ...runtime.errors import FAILED, UsageError
 from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
-from .build import build, unfinished
+from .engine import build, unfinished
 from .options import OPTIMIZATION_LEVELS, BuildOptions, size
 from .progress import Progress
-from .verify import verify
+from .verification import verify
 
 Work = Callable[[argparse.Namespace], None]
 _VERIFY = """Compare an engine with ONNX Runtime, and with PyTorch where a checkpoint is given, on the same frames:
@@ -32,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_build(_subcommand(commands, "build", "Build an engine and its description.", _build))
     _add_inspect(_subcommand(commands, "inspect", "Print what an engine is and whether it fits here.", _inspect))
     _add_verify(_subcommand(commands, "verify", _VERIFY, _verify))
-    code = command.run(parser, lambda options: options.work(options), arguments)
+    try:
+        code = command.run(parser, lambda options: options.work(options), arguments)
+    except SystemExit as leaving:  # SIGTERM, or argparse
+        if not unfinished():
+            raise
+        code = leaving.code if isinstance(leaving.code, int) else FAILED
     if unfinished():
         # An older TensorRT cannot be asked to leave a build; ending the interpreter around it would crash.
         logging.shutdown()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.artifact import PRECISIONS, Artifact
+from ...runtime.artifact import PRECISIONS
 from ...runtime.command import did_you_mean
 from ...runtime.errors import DeviceError, UsageError
 from ...runtime.gpu import Gpu
@@ -92,7 +92,7 @@ def check_supported(options: BuildOptions, binding: Binding, can: Capabilities) 
         )
 
 
-def targets(options: BuildOptions, artifact: Artifact, can: Capabilities, gpu: Gpu | None) -> tuple[str, ...]:
+def targets(options: BuildOptions, can: Capabilities, gpu: Gpu | None) -> tuple[str, ...]:
     """The compute capabilities to build for, in order.
 
     Raises:

@@ -44,7 +44,7 @@ class EngineRunner:
                 if description.version_compatible:
                     self._runtime.engine_host_code_allowed = True  # its sha256 is the one that the builder wrote
                 self._engine = self._runtime.deserialize_cuda_engine(plan)
-                self._context = self._engine.create_execution_context() if self._engine is not None else None
+                self._context: Any = self._engine.create_execution_context() if self._engine is not None else None
                 if self._context is None:
                     raise explain.failure(f"opening {source}", said.errors, binding)
             self._stream = cuda.Stream()

@@ -141,29 +141,26 @@ def verify(
     if labels is not None and frames is None:
         raise UsageError("--labels belong to frames of your own; give them with --frames")
     result = Verification(misfits=misfits(description))
-    artifact, names = description.artifact, []
+    artifact = description.artifact
     with contextlib.ExitStack() as stack:
-        sides: list[Side] = []
+        sides: dict[str, Side] = {}  # the first is the reference
         decoder = Decoder(
             (artifact.logits_height, artifact.logits_width), (artifact.height, artifact.width), usable_cores()
         )
         stack.callback(decoder.close)
         if checkpoint is not None:
-            names, sides = [*names, "PyTorch"], [*sides, _pytorch(Path(checkpoint), artifact, decoder)]
-        names, sides = (
-            [*names, "ONNX Runtime"],
-            [*sides, _onnx(_source(Path(engine), onnx, description), artifact, decoder)],
-        )
+            sides["PyTorch"] = _pytorch(Path(checkpoint), artifact, decoder)
+        sides["ONNX Runtime"] = _onnx(_source(Path(engine), onnx, description), artifact, decoder)
         if not result.misfits:
-            runner = stack.enter_context(EngineRunner(plan, description, str(engine)))
-            names, sides = [*names, "the engine"], [*sides, _engine(runner, decoder)]
+            sides["the engine"] = _engine(stack.enter_context(EngineRunner(plan, description, str(engine))), decoder)
+        names = list(sides)
         result.comparisons = [Comparison(name, names[0], TOLERANCE[artifact.precision]) for name in names[1:]]
         scores = {name: Confusion(len(artifact.classes)) for name in names}
         chosen = itertools.islice(_frames(frames, artifact), count)
         for batch in iter(lambda: list(itertools.islice(chosen, artifact.batch)), []):
-            _compare(batch, sides, artifact, decoder, result.comparisons)
+            _compare(batch, list(sides.values()), artifact, decoder, result.comparisons)
             if labels is not None:
-                _score(batch, sides, artifact, Path(labels), list(scores.values()))
+                _score(batch, list(sides.values()), artifact, Path(labels), list(scores.values()))
         if labels is not None:
             result.mean_iou = {name: confusion.mean_iou() for name, confusion in scores.items()}
     return result

@@ -77,7 +77,7 @@ def build(
     can = capabilities(binding)
     check_supported(options, binding, can)
     gpu = _gpu(binding, can)
-    chosen = targets(options, artifact, can, gpu)
+    chosen = targets(options, can, gpu)
     device = "" if can.cross_build or gpu is None else gpu.name
     key = cache.key(source, binding, options, chosen, device)
     reused = None if force else cache.find(path, key)
@@ -162,6 +162,7 @@ def _in_thread(work: Callable[[], Plan], progress: Progress) -> Plan:
     except BaseException:
         progress.clear()
         progress.cancelled.set()
+        log.info("stopping")
         worker.join(_GRACE)
         raise
     finally:
