@@ -15,7 +15,7 @@ from ...runtime.artifact import PRECISIONS
 from ...runtime.errors import FAILED, UsageError
 from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
-from .engine import build, unfinished
+from .engine import abandoned, build
 from .options import OPTIMIZATION_LEVELS, BuildOptions, size
 from .progress import Progress
 from .verification import verify
@@ -35,11 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = command.run(parser, lambda options: options.work(options), arguments)
     except SystemExit as leaving:  # SIGTERM, or argparse
-        if not unfinished():
+        if not abandoned():
             raise
         code = leaving.code if isinstance(leaving.code, int) else FAILED
-    if unfinished():
-        # An older TensorRT cannot be asked to leave a build; ending the interpreter around it would crash.
+    if abandoned():
         logging.shutdown()
         sys.stderr.flush()
         os._exit(code)

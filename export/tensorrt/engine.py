@@ -29,7 +29,7 @@ from .readback import Readback
 log = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds for TensorRT to notice that the build is not wanted any more
 _building = threading.Lock()  # builds at once would spoil each other's timings and mix their errors
-_workers: list[threading.Thread] = []
+_abandoned = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def build(
     return Built(path, complete, reused is not None)
 
 
-def unfinished() -> bool:
-    """Whether an interrupted build still runs inside TensorRT, which older versions cannot be asked to leave."""
-    return any(worker.is_alive() for worker in _workers)
+def abandoned() -> bool:
+    """Whether a build was interrupted, so that threads of TensorRT may run on and crash an interpreter that ends around them."""
+    return _abandoned.is_set()
 
 
 def _gpu(binding: Binding, can: Capabilities) -> Gpu | None:
@@ -155,19 +155,16 @@ def _in_thread(work: Callable[[], Plan], progress: Progress) -> Plan:
             failures.append(error)
 
     worker = threading.Thread(target=target, name="fastscnn-trt-build", daemon=True)
-    _workers.append(worker)
     worker.start()
     try:
         progress.wait(worker)
     except BaseException:
         progress.clear()
         progress.cancelled.set()
+        _abandoned.set()
         log.info("stopping")
         worker.join(_GRACE)
         raise
-    finally:
-        if not worker.is_alive():
-            _workers.remove(worker)
     if failures:
         progress.clear()
         raise failures[0]
