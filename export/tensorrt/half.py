@@ -46,6 +46,7 @@ def to_half(graph: bytes, artifact: Artifact, head: bool, source: str) -> bytes:
     float_head = head and artifact.head == "prob"
     network = onnx.load_model_from_string(without_head(graph, source)) if float_head else whole
     converted = convert_float_to_float16(network, keep_io_types=[_INPUT])
+    _put_first(converted, next(index for index, node in enumerate(converted.graph.node) if _INPUT in node.input))
     if float_head:
         _put_head(converted, whole)
     return bytes(converted.SerializeToString())
@@ -61,6 +62,14 @@ def _check_weights(model: Any) -> None:
                 f"{tensor.name} reaches {float(np.abs(values).max()):.3g}; float16 holds at most {_LARGEST:.0f}. "
                 "Build with --precision fp32, or retrain with weight decay on that layer"
             )
+
+
+def _put_first(model: Any, index: int) -> None:
+    """Move a node to the front: the converter appends an input's Cast behind the nodes that take its result."""
+    nodes = list(model.graph.node)
+    nodes.insert(0, nodes.pop(index))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _put_head(network: Any, whole: Any) -> None:

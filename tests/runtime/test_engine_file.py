@@ -108,7 +108,7 @@ def test_damage_is_refused(pair: Path, damage: Callable[[Path], Any], message: s
         (("engine", "precision"), "int4", "precision is 'int4'"),
         (("engine", "sha256"), "x", "expected 64 hexadecimal digits"),
         (("engine", "size"), -1, "size is -1"),
-        (("engine", "tensors"), [{"name": "image"}], "cannot be understood"),
+        (("engine", "tensors"), [{"name": "image"}], "lacks 'shape'"),
         (("engine", "tensors"), [], "tensors is"),
         (("engine", "tensors"), 3, "cannot be understood"),
         (("engine", "unheard_of"), 1, "cannot be understood .*unheard_of"),

@@ -62,7 +62,7 @@ def test_full_resolution_ends_at_the_logits(exported: Exported, tmp_path: Path) 
 
 def test_each_target_alone_and_turing_is_larger(exported: Exported, tmp_path: Path) -> None:
     """At 1024x2048 the plan for sm75 has 669 MB; that for the others 9 MB."""
-    model = exported("logits", (136, 200), precision="fp16")
+    model = exported("logits", (136, 200), precision="fp16", input="uint8")
     sizes = {}
     for target in ("sm75", *AMPERE_UP):
         built = build(model, tmp_path / target, BuildOptions(flavour="rtx", targets=(target,)))
@@ -89,10 +89,12 @@ def test_fp32_is_built_where_it_is_asked_for(exported: Exported, tmp_path: Path)
 def test_an_unknown_operator_is_named_with_its_module(exported: Exported, tmp_path: Path) -> None:
     import onnx
 
-    model = onnx.load(exported("logits", (64, 96), precision="fp16"))
+    model = onnx.load(exported("logits", (64, 96), precision="fp16", input="uint8"))
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Unique"
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(DeviceError, match="operator Unique of node 'learning_to_downsample.conv.relu' in the module") as e:
+    with pytest.raises(
+        DeviceError, match=r"operator Unique of node 'learning_to_downsample\.conv\.relu' in the module"
+    ) as e:
         build(tmp_path / "m.onnx", options=BuildOptions(flavour="rtx", targets=("sm86",)))
     assert e.value.exit_code == 4
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
@@ -129,13 +131,9 @@ def test_command_builds_reuses_and_inspects(command: Command, exported: Exported
     ("arguments", "code", "message"),
     [
         (["--target", "sm87"], 4, "does not build for sm87: Orin has the classic TensorRT of JetPack"),
-        (["--target", "sm75", "--precision", "fp32"], 4, "only FP16 matrix products"),
         (["--target", "86"], 2, "'86' is no compute capability"),
         (["--workspace", "1GB"], 2, "'1GB' is not a size"),
-        (["--dla", "0"], 2, "--dla has no effect with TensorRT for RTX"),
-        (["--timing-cache", "t"], 2, "--timing-cache has no effect"),
         (["-o", "no/such/e.plan"], 1, "no/such is not a folder"),
-        (["--precision", "int8"], 2, "invalid choice: 'int8'"),
     ],
 )
 def test_wrong_usage_is_one_clear_sentence(
@@ -149,7 +147,9 @@ def test_wrong_usage_is_one_clear_sentence(
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_build_leaves_nothing(exported: Exported, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+def test_an_interrupted_build_leaves_nothing(
+    exported: Exported, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     """For sm75, which takes seconds at this resolution, and interrupted within the first."""
     model = exported("logits", (512, 1024), precision="fp16")
     program = Path(sys.executable).with_name("fastscnn-trt")
@@ -177,9 +177,11 @@ def test_two_builds_into_one_path_leave_one_whole_pair(exported: Exported, tmp_p
         "options = BuildOptions(flavour='rtx', targets=(sys.argv[3],), head_in_engine=True)\n"
         "for _ in range(2): build(sys.argv[1], sys.argv[2], options, force=True)"
     )
-    models = exported("cls", (64, 96), precision="fp16"), exported("prob", (64, 96), precision="fp16")
+    models = (exported(head, (64, 96), precision="fp16", input="uint8") for head in ("cls", "prob"))
     running = [
-        subprocess.Popen([program.with_name(Path(sys.executable).name), "-c", code, model, path, "sm86"], env=os.environ)
+        subprocess.Popen(
+            [program.with_name(Path(sys.executable).name), "-c", code, model, path, "sm86"], env=os.environ
+        )
         for model in models
     ]
     seen = set()
@@ -204,6 +206,6 @@ def test_the_plan_is_tensorrts_bytes_as_they_are(exported: Exported, tmp_path: P
     header = path.read_bytes()[: runtime.engine_header_size]
     validity, diagnostics = runtime.get_engine_validity(header)
     assert validity is not None
-    assert header[:4] != b"{\n \""
+    assert header[:4] != b'{\n "'
     assert onnx_file.nodes(onnx_file.read(exported("cls", (64, 96))))[0] == ("input.cast", "Cast")
     del validity, diagnostics
