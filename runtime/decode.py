@@ -28,7 +28,7 @@ _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponent
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis of the result falls into cells between low-resolution samples (half-pixel centres, clamped at the ends).
+    """How one axis of the result falls into cells between low-resolution samples, clamped at the ends.
 
     Cell c lies between samples c-1 and c; each has `slots` result positions, of which some may be unused.
     """
@@ -42,8 +42,12 @@ class _Axis:
     place: NDArray[np.intp] | slice  # of each result position on the canvas of all slots
 
     @classmethod
-    def between(cls, samples: int, size: int) -> _Axis:
-        source = (np.arange(size) + 0.5) * (samples / size) - 0.5
+    def between(cls, samples: int, size: int, align_corners: bool) -> _Axis:
+        pixel = np.arange(size, dtype=np.float64)
+        if align_corners:  # multiplied before divided, so that whole positions come out whole
+            source = pixel * (samples - 1) / max(size - 1, 1)
+        else:
+            source = (pixel + 0.5) * (samples / size) - 0.5
         cell = np.floor(source).astype(np.intp) + 1
         weight = (source - np.floor(source)).astype(np.float32)
         counts = np.bincount(cell, minlength=samples + 1)
@@ -75,13 +79,19 @@ class Decoder:
         logits_size: (h, w) of the logits.
         size: (H, W) of the result; any ratio.
         threads: that share the work of probabilities.
+        align_corners: the first and last sample lie on the first and last pixel, as PyTorch's option of that name has it;
+            otherwise pixels have half-pixel centres, as in this project's own exports.
     """
 
-    def __init__(self, logits_size: tuple[int, int], size: tuple[int, int], threads: int = 1) -> None:
-        self.logits_size, self.size = logits_size, size
+    def __init__(
+        self, logits_size: tuple[int, int], size: tuple[int, int], threads: int = 1, *, align_corners: bool = False
+    ) -> None:
+        self.logits_size, self.size, self.align_corners = logits_size, size, align_corners
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
         self._recycler: Recycler | None = None
-        self._y, self._x = (_Axis.between(low, full) for low, full in zip(logits_size, size, strict=True))
+        self._y, self._x = (
+            _Axis.between(low, full, align_corners) for low, full in zip(logits_size, size, strict=True)
+        )
         self._patch: Floats | None = None
         if len(self._y.weights) == len(self._x.weights) == 1:
             y, x = self._y.weights[0][:, None], self._x.weights[0][None, :]
@@ -145,10 +155,7 @@ class Decoder:
         )  # (h, C, w): a row's classes together
         safe = _floor(shifted) > -_SAFE_SPREAD
         (samples, classes, _), width = shifted.shape, self.size[1]
-        wide = cv2.resize(
-            shifted.reshape(samples * classes, -1), (width, samples * classes), interpolation=cv2.INTER_LINEAR
-        )
-        wide = wide.reshape(samples, classes, width)
+        wide = self._widened(shifted.reshape(samples * classes, -1)).reshape(samples, classes, width)
         result = self._results(classes).array()
 
         def settle(cell: int) -> None:  # whole rows of cells: larger steps release the interpreter for longer
@@ -166,6 +173,17 @@ class Decoder:
         for _ in (self._pool.map if self._pool else map)(settle, range(self._y.cell[0], self._y.cell[-1] + 1)):
             pass
         return result
+
+    def _widened(self, rows: Floats) -> Floats:
+        """(n, w) → (n, W) by interpolation along the rows."""
+        if not self.align_corners:  # OpenCV knows half-pixel centres only
+            return np.asarray(cv2.resize(rows, (self.size[1], len(rows)), interpolation=cv2.INTER_LINEAR), np.float32)
+        near = rows.take(self._x.near[self._x.cell], axis=1)
+        wide = rows.take(self._x.far[self._x.cell], axis=1)
+        wide -= near
+        wide *= self._x.weight
+        wide += near
+        return wide
 
     def _results(self, classes: int) -> Recycler:
         if self._recycler is None:

@@ -18,7 +18,10 @@ GEOMETRIES = [
     ((5, 5), (5, 5)),
     ((1, 1), (8, 8)),
     ((2, 40), (16, 41)),
+    ((11, 20), (4, 7)),  # smaller than the logits
+    ((12, 9), (1, 33)),
 ]
+ALIGNED = [*GEOMETRIES, ((9, 17), (65, 129)), ((5, 4), (29, 22))]  # samples on pixels, of a factor of 8 and 7
 
 
 def logits_of(classes: int, size: tuple[int, int], seed: int = 0, smooth: int = 3) -> np.ndarray:
@@ -28,10 +31,9 @@ def logits_of(classes: int, size: tuple[int, int], seed: int = 0, smooth: int = 
     return (F.interpolate(coarse, size, mode="bilinear") * 10)[0].numpy()
 
 
-def upsampled(logits: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(torch.from_numpy(logits.astype(np.float64))[None], size, mode="bilinear", align_corners=False)[
-        0
-    ]
+def upsampled(logits: np.ndarray, size: tuple[int, int], align_corners: bool = False) -> torch.Tensor:
+    exact = torch.from_numpy(logits.astype(np.float64))[None]
+    return F.interpolate(exact, size, mode="bilinear", align_corners=align_corners)[0]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -67,6 +69,20 @@ def test_probabilities_are_the_softmax_of_the_upsampled_logits(low: tuple[int, i
     found = Decoder(low, full, 2).probabilities(logits)
     assert found.dtype == np.float32
     assert np.abs(found - upsampled(logits, full).softmax(dim=0).numpy()).max() < 2e-6
+    assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize(("low", "full"), ALIGNED)
+def test_corners_on_corners_as_pytorch_aligns_them(low: tuple[int, int], full: tuple[int, int]) -> None:
+    logits = logits_of(19, low)
+    decoder = Decoder(low, full, 2, align_corners=True)
+    expected = upsampled(logits, full, align_corners=True)
+    best = expected.topk(2, dim=0).values
+    tied = (best[0] - best[1]).numpy() < 1e-5
+    assert np.array_equal(decoder.labels(logits)[~tied], expected.argmax(dim=0).numpy()[~tied])
+    assert tied.mean() < 0.01
+    found = decoder.probabilities(logits)
+    assert np.abs(found - expected.softmax(dim=0).numpy()).max() < 2e-6
     assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
 
 
