@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 
-from ...runtime.engine_file import Kernels
-from ...runtime.errors import DeviceError
+from ...runtime.engine_file import EngineDescription, Kernels
+from ...runtime.errors import DeviceError, UsageError
+from ...runtime.kernels import digest
+from ..kernels import compile_kernels
 
 log = logging.getLogger(__name__)
+# Binaries run on later GPUs of the same major compute capability; these have none of their own.
+_SERVED_BY = {"sm121": "sm120"}
+
+
+def complete(description: EngineDescription) -> bool:
+    """Whether the engine has the kernels that it needs, of today's source."""
+    if description.head_inside:
+        return True
+    held = description.kernels
+    return held is not None and held.digest == digest() and set(held.binaries) == set(description.targets)
 
 
 def compiled(targets: Sequence[str]) -> Kernels | None:
-    """A binary for each target, or None, said aloud, where this machine has no compiler for them."""
-    try:
-        from ...runtime.kernels import digest
-        from ..kernels import compile_kernels
+    """A binary for each target that the compiler knows, or None; what is missing is said aloud."""
+    binaries: dict[str, bytes] = {}
+    for target in targets:
+        try:
+            binaries[target] = _binary(_SERVED_BY.get(target, target))
+        except (DeviceError, UsageError) as error:
+            log.warning("no decode kernels for %s, so a robot with it decodes on its CPU: %s", target, error)
+    return Kernels(digest(), binaries) if binaries else None
 
-        return Kernels(digest(), compile_kernels(targets))
-    except (DeviceError, ImportError) as error:
-        log.warning("the engine gets no decode kernels, so the robot will decode on its CPU: %s", error)
-        return None
+
+@functools.cache
+def _binary(target: str) -> bytes:
+    """Once a process: compiling takes longer than many an engine."""
+    return compile_kernels([target])[target]

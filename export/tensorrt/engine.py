@@ -80,7 +80,7 @@ def build(
     chosen = targets(options, can, gpu)
     device = "" if can.cross_build or gpu is None else gpu.name
     key = cache.key(source, binding, options, chosen, device)
-    reused = None if force else cache.find(path, key)
+    reused, timed = None if force else cache.find(path, key), None
     if reused is not None:
         plan, description = reused
         log.info("%s is there already, built from the same file with the same options; --force builds it anew", path)
@@ -94,16 +94,17 @@ def build(
         made = _run(job, source, artifact, str(model))
         _check_precision(made.found, options, job.strong)
         plan = made.data
+        timed = made.timing_cache
         description = _describe(made, job, artifact, source, Path(model).name, device, key)
-        if options.timing_cache is not None and made.timing_cache is not None:
-            write_atomically(options.timing_cache, made.timing_cache)
     complete = description
-    if description.kernels is None and not description.head_inside:
+    if not decode_kernels.complete(description):
         progress.phase("compiling the decode kernels")
         complete = dataclasses.replace(description, kernels=decode_kernels.compiled(chosen))
     progress.clear()
     if reused is None or complete != description:
         engine_file.write(path, plan, complete)
+        if options.timing_cache is not None and timed is not None:
+            write_atomically(options.timing_cache, timed)
         log.info("wrote %s, %.1f MB, %s, in %.1f s", path, len(plan) / 1e6, complete.precision, progress.seconds)
     return Built(path, complete, reused is not None)
 

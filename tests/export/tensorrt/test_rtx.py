@@ -1,5 +1,6 @@
 """TensorRT for RTX, for real: it parses and builds on a machine without a GPU."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fastscnn.export.tensorrt import BuildOptions, build
+from fastscnn.export.tensorrt import BuildOptions, build, decode_kernels
 from fastscnn.runtime import DeviceError, engine_file, onnx_file
+from fastscnn.runtime.engine_file import Kernels
 from fastscnn.runtime.gpu import first
+from fastscnn.runtime.kernels import digest
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 
@@ -29,13 +32,14 @@ def tensors(path: Path) -> list[tuple[str, bool, str, tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])
-@pytest.mark.parametrize("resolution", [(64, 96), (136, 200)])
+@pytest.mark.parametrize(("resolution", "precision"), [((64, 96), "fp16"), ((136, 200), "fp32")])
 @pytest.mark.parametrize("head", OUTPUT)
 def test_inputs_outputs_and_size(
-    exported: Exported, tmp_path: Path, head: str, resolution: tuple[int, int], kind: str
+    exported: Exported, tmp_path: Path, head: str, resolution: tuple[int, int], precision: str, kind: str
 ) -> None:
+    """FP16 engines, from FP16 files as they are and from FP32 files by conversion."""
     height, width = resolution
-    model = exported(head, resolution, precision="fp16", input=kind)
+    model = exported(head, resolution, precision=precision, input=kind)
     options = BuildOptions(flavour="rtx", targets=AMPERE_UP, head_in_engine=True)
     built = build(model, tmp_path / "e.plan", options)
     image = ("uint8", (1, height, width, 3)) if kind == "uint8" else ("float32", (1, 3, height, width))
@@ -44,39 +48,62 @@ def test_inputs_outputs_and_size(
     assert tensors(built.path) == [("image", False, *image), (name, True, dtype, (1, *classes, *size))]
     description = built.description
     assert description.targets == AMPERE_UP
-    assert (description.precision, description.precision_from if first() is None else "types") == ("fp16", "types")
+    assert (description.precision, description.artifact.precision) == ("fp16", "fp16")
+    assert description.precision_from == ("types" if first() is None else "inspector")
     assert sum(len(layer.convolutions) for layer in description.layers) == 45
     assert 2e6 < description.size == built.path.stat().st_size < 8e6, "1.1 million parameters in FP16, and kernels"
-    if head != "logits":
-        assert description.head_inside
-        assert description.kernels is None
+    assert description.head_inside == (head != "logits")
+    assert (description.kernels is None) == (head != "logits")
 
 
 def test_full_resolution_ends_at_the_logits(exported: Exported, tmp_path: Path) -> None:
-    model = exported("cls", (1024, 2048), precision="fp16")
+    model = exported("cls", (1024, 2048))
     built = build(model, tmp_path / "e.plan", BuildOptions(flavour="rtx", targets=AMPERE_UP))
     assert tensors(built.path)[1] == ("logits", True, "float16", (1, 19, 128, 256))
     assert built.description.artifact.head == "cls"
     assert 8e6 < built.description.size < 10e6
+    kernels = built.description.kernels
+    assert kernels is not None and kernels.digest == digest()
+    assert set(kernels.binaries) == set(AMPERE_UP)
+    assert all(binary[:4] == b"\x7fELF" for binary in kernels.binaries.values())
+
+
+def test_kernels_are_compiled_for_what_an_older_build_lacks(exported: Exported, tmp_path: Path) -> None:
+    """An engine whose kernels come from another source keeps its plan and gets new ones."""
+    options = BuildOptions(flavour="rtx", targets=("sm120", "sm121"))
+    model = exported("logits", (64, 96), precision="fp16", input="uint8")
+    built = build(model, tmp_path / "e.plan", options)
+    kernels = built.description.kernels
+    assert kernels is not None and kernels.binaries["sm121"] == kernels.binaries["sm120"], "one major capability"
+    old = dataclasses.replace(built.description, kernels=Kernels("0" * 64, {"sm120": b"old"}))
+    engine_file.write(built.path, built.path.read_bytes(), old)
+    again = build(model, tmp_path / "e.plan", options)
+    assert again.reused
+    assert again.description == built.description == engine_file.read(built.path)[1]
+
+
+def test_without_a_compiler_it_says_so(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(targets: list[str]) -> dict[str, bytes]:
+        raise DeviceError("neither nvcc nor NVRTC")
+
+    monkeypatch.setattr(decode_kernels, "_binary", lambda target: none([target])[target])
+    model = exported("logits", (64, 96), precision="fp16", input="uint8")
+    built = build(model, tmp_path / "e.plan", BuildOptions(flavour="rtx", targets=("sm86",)))
+    assert built.description.kernels is None
+    assert "no decode kernels for sm86, so a robot with it decodes on its CPU: neither nvcc nor NVRTC" in caplog.text
 
 
 def test_each_target_alone_and_turing_is_larger(exported: Exported, tmp_path: Path) -> None:
     """At 1024x2048 the plan for sm75 has 669 MB; that for the others 9 MB."""
-    model = exported("logits", (136, 200), precision="fp16", input="uint8")
+    model = exported("logits", (136, 200), precision="fp32", input="uint8")
     sizes = {}
     for target in ("sm75", *AMPERE_UP):
         built = build(model, tmp_path / target, BuildOptions(flavour="rtx", targets=(target,)))
         assert built.description.targets == (target,)
         sizes[target] = built.description.size
     assert sizes["sm75"] > 1.5 * sizes["sm86"]
-
-
-@pytest.mark.parametrize("head", ["cls", "prob", "logits"])
-def test_an_fp32_file_is_converted(exported: Exported, tmp_path: Path, head: str) -> None:
-    options = BuildOptions(flavour="rtx", targets=("sm86",), head_in_engine=True)
-    built = build(exported(head, (64, 96)), tmp_path / "e.plan", options)
-    assert (built.description.precision, built.description.artifact.precision) == ("fp16", "fp16")
-    assert tensors(built.path)[1][:3] == (OUTPUT[head][0], True, OUTPUT[head][1])
 
 
 def test_fp32_is_built_where_it_is_asked_for(exported: Exported, tmp_path: Path) -> None:
@@ -151,7 +178,7 @@ def test_an_interrupted_build_leaves_nothing(
     exported: Exported, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     """For sm75, which takes seconds at this resolution, and interrupted within the first."""
-    model = exported("logits", (512, 1024), precision="fp16")
+    model = exported("cls", (1024, 2048))
     program = Path(sys.executable).with_name("fastscnn-trt")
     arguments = [program, "build", model, "-o", tmp_path / "e.plan", "--target", "sm75", "--flavour", "rtx"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running:
