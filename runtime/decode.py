@@ -44,10 +44,9 @@ class _Axis:
     @classmethod
     def between(cls, samples: int, size: int, align_corners: bool) -> _Axis:
         pixel = np.arange(size, dtype=np.float64)
-        if align_corners:  # multiplied before divided, so that whole positions come out whole
-            source = pixel * (samples - 1) / max(size - 1, 1)
-        else:
-            source = (pixel + 0.5) * (samples / size) - 0.5
+        # Where corners align, it multiplies before it divides, so that whole positions come out whole.
+        aligned = pixel * (samples - 1) / max(size - 1, 1)
+        source = aligned if align_corners else (pixel + 0.5) * (samples / size) - 0.5
         cell = np.floor(source).astype(np.intp) + 1
         weight = (source - np.floor(source)).astype(np.float32)
         counts = np.bincount(cell, minlength=samples + 1)

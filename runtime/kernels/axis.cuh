@@ -41,9 +41,9 @@ FASTSCNN_FN float weight_after(const Axis &axis, const Position &position, int p
     return static_cast<float>(position.remainder + pixels * axis.step) / static_cast<float>(axis.divisor);
 }
 
-// How many pixels from this one on lie in the same cell, at most `limit`.
+// How many pixels from this one on lie in the same cell, at most four and at most `limit`.
 FASTSCNN_FN int run_length(const Axis &axis, const Position &position, int limit) {
     int count = 1;
-    while (count < limit && position.remainder + count * axis.step < axis.divisor) ++count;
-    return count;
+    for (int pixel = 1; pixel < 4; ++pixel) count += position.remainder + pixel * axis.step < axis.divisor;
+    return smaller(count, limit);
 }

@@ -28,6 +28,7 @@ FASTSCNN_FN unsigned contested_labels(const T *logits, int classes, size_t plane
         best[pixel] = value_at(first, run.across[pixel]);
         label[pixel] = 0;
     }
+#pragma unroll 2  // as in probabilities.cuh: more takes registers, and spills on some
     for (int index = 1; index < classes; ++index) {
         const Line line = line_between(corners_of(logits + index * plane, run), run.down);
         for (int pixel = 0; pixel < 4; ++pixel) {
@@ -51,8 +52,8 @@ FASTSCNN_FN unsigned four_labels(const T *logits, const unsigned char *winners, 
         Run run = run_at(geometry, row, start, x + 4 - start);
         const unsigned winner = winners[run.upper_left];
         unsigned here = winner * 0x01010101u;
-        if (winners[run.upper_right] != winner || winners[run.lower_left] != winner ||
-            winners[run.lower_right] != winner) {
+        if ((winners[run.upper_right] ^ winner) | (winners[run.lower_left] ^ winner) |
+            (winners[run.lower_right] ^ winner)) {
             weigh_across(geometry, run);
             here = contested_labels(logits, geometry.classes, plane_of(geometry), run);
         }

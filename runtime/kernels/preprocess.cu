@@ -6,11 +6,11 @@
 //
 // Source: (source_height, source_width, 3) uint8 BGR, `pitch` bytes from row to row, any alignment. Resized bilinearly and
 // rounded to uint8 first. The levels are those of cv2.INTER_LINEAR; where 2 * source * size of an axis passes 2^24, or where
-// OpenCV hands the work to code of another maker, single ones may differ by 1. A frame of the engine's size passes unchanged.
-// Output: contiguous; any alignment of its type is right, 4 bytes (u8), 16 (f32) and 8 (f16) with
-// W % 4 == 0 are fast. Launch: block (32, 4), a thread for four neighbouring pixels, grid (W / 128, H / 4) rounded up.
-// Moves, at 1024x2048 from a frame of that size: 6.3 MB in; 6.3 MB (u8), 25 MB (f32) or 12.6 MB (f16) out; neighbours that several
-// pixels need come from the cache.
+// OpenCV hands the work to code of another maker, single ones may differ by 1. A frame of the engine's size stays as it is.
+// Output: contiguous, aligned to its type. Four pixels are stored at once where W % 4 == 0 and it begins at a multiple of 4
+// (u8), 16 (f32) or 8 (f16) bytes. Launch: block (32, 4), a thread for four neighbours, grid (W / 128, H / 4) rounded up.
+// Moves, at 1024x2048 from a frame of that size: 6.3 MB in; 6.3 (u8), 25 (f32) or 12.6 MB (f16) out. What several pixels
+// need comes from the cache.
 #include "resize.cuh"
 
 #define FASTSCNN_PIXEL int y = blockIdx.y * blockDim.y + threadIdx.y, x = 4 * (blockIdx.x * blockDim.x + threadIdx.x)

@@ -65,6 +65,7 @@ FASTSCNN_FN void write_run(const T *logits, const Geometry &geometry, const Run 
     }
     for (int pixel = 0; pixel < 4; ++pixel) share[pixel] = 1.0f / share[pixel];
 
+    const bool together = run.count == 4 && aligned_for<Four<P>>(out) && out_plane % 4 == 0;
 #pragma unroll 1  // its four exponentials and stores are independent already; twice as many spill
     for (int index = 0; index < geometry.classes; ++index, out += out_plane) {
         const Line line = shifted_line(logits + index * plane, peaks, run);
@@ -72,7 +73,7 @@ FASTSCNN_FN void write_run(const T *logits, const Geometry &geometry, const Run 
         for (int pixel = 0; pixel < 4; ++pixel)
             values.value[pixel] = from_float<P>(
                 exponential(value_at(line, run.across[pixel]) - top[pixel]) * share[pixel]);
-        if (run.count == 4 && aligned_for<Four<P>>(out))
+        if (together)
             *reinterpret_cast<Four<P> *>(out) = values;
         else
             for (int pixel = 0; pixel < 4; ++pixel)

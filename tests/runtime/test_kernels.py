@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -107,9 +106,7 @@ def decoded(run: Run, logits: np.ndarray, size: tuple[int, int], align_corners: 
     run(kernels.winners(classes, low, precision=precision), logits, winners)
     assert untouched()
     labels, untouched = guarded(size, np.uint8, shift)
-    run(
-        kernels.labels(classes, low, size, precision=precision, align_corners=align_corners), logits, winners, labels
-    )
+    run(kernels.labels(classes, low, size, precision=precision, align_corners=align_corners), logits, winners, labels)
     assert untouched()
     return labels
 
