@@ -53,6 +53,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         pytest.skip("no C++ compiler (c++, g++, clang++) on the PATH")
     target = tmp_path_factory.mktemp("kernels") / "kernels.so"
     options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fPIC", "-shared"]
+    # A CPU forgives a misaligned store and an overflow; a GPU stops at the first. So here they end the process, too.
+    options += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     source = Path(__file__).with_name("kernels_on_cpu.cpp")
     done = subprocess.run(
         [compiler, *options, "-I", kernels.FOLDER, "-o", target, source], capture_output=True, text=True
