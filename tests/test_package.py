@@ -34,7 +34,20 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "fastscnn/__init__.py" in names
     assert "fastscnn/py.typed" in names
-    folders = ["", "runtime", "model", "model/importing", "model/street", "model/training", "export", "benchmarks"]
+    assert "fastscnn/runtime/kernels/kernels.cu" in names
+    assert "fastscnn/runtime/kernels/portable.cuh" in names
+    folders = [
+        "",
+        "runtime",
+        "runtime/kernels",
+        "model",
+        "model/importing",
+        "model/street",
+        "model/training",
+        "export",
+        "export/tensorrt",
+        "benchmarks",
+    ]
     expected = {f"fastscnn/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).glob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected
     assert not [name for name in names if not name.startswith(("fastscnn/", "fastscnn-"))]

@@ -1,0 +1,3 @@
+// All kernels in one module.
+#include "decode.cu"
+#include "preprocess.cu"
