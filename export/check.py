@@ -22,8 +22,8 @@ from ..runtime.onnx_file import LOGITS
 from ..runtime.onnxruntime_backend import open_session, usable_cores
 from .graph import HalfPrecision
 from .model import INPUT, Built, normalised
+from .tolerance import TOLERANCE
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # of the logits' range
 _HEAD = 1e-5  # probabilities, absolute, of the same logits: the head is float32 in every graph
 # Relative rounding of float16, which ONNX Runtime's CPU may leave out between the network and the head.
 _HALF = 2.0**-11

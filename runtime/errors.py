@@ -6,6 +6,7 @@
     ├── ParityError                  3  an artefact does not compute what its source computes
     ├── ArtifactError                4  a file that is not, or no longer, what it should be
     │   └── DeviceError              4  a sound artefact that this machine cannot run
+    ├── BuildError                   1  TensorRT could not build an engine, though nothing speaks against it
     ├── SourceError                  1  an image, video or camera that gives no (more) frames
     └── OutputError                  1  a result that could not be written
 
@@ -48,6 +49,10 @@ class ArtifactError(FastSCNNError):
 
 class DeviceError(ArtifactError):
     """The artefact is sound, but the device or an installed package cannot run it."""
+
+
+class BuildError(FastSCNNError):
+    """An engine that TensorRT could not build here and now: no memory, no tactic."""
 
 
 class SourceError(FastSCNNError):

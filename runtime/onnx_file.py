@@ -3,7 +3,7 @@
 A robot has no `onnx` package, and ONNX Runtime tells a file's metadata only after minutes of memory have gone into a session.
 The Protocol Buffers wire format is simple enough: a message is a run of (field number, wire type, value).
 Field numbers are those of onnx.proto3: ModelProto 7 graph, 14 metadata_props; GraphProto 1 node, 5 initializer,
-12 output, 13 value_info; NodeProto 3 name; ValueInfoProto 1 name; StringStringEntryProto 1 key, 2 value.
+12 output, 13 value_info; NodeProto 3 name, 4 op_type; ValueInfoProto 1 name; StringStringEntryProto 1 key, 2 value.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ def outputs(model: bytes) -> list[str]:
     """Names of the graph's results; for bytes that `artifact` has accepted."""
     graphs = [value for number, value in _fields(model) if number == 7 and isinstance(value, memoryview)]
     return [_name(value, 1) for graph in graphs for number, value in _fields(graph) if number == 12]
+
+
+def nodes(model: bytes) -> list[tuple[str, str]]:
+    """Name and operator of the graph's nodes, in order; for bytes that `artifact` has accepted."""
+    graphs = [value for number, value in _fields(model) if number == 7 and isinstance(value, memoryview)]
+    return [(_name(value, 3), _name(value, 4)) for graph in graphs for number, value in _fields(graph) if number == 1]
 
 
 def without_head(model: bytes, source: str) -> bytes:

@@ -1,0 +1,41 @@
+"""The runtime's decode kernels, compiled for an engine's GPUs so that the robot compiles nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+
+from ...runtime.engine_file import EngineDescription, Kernels
+from ...runtime.errors import DeviceError, UsageError
+from ...runtime.kernels import digest
+from ..kernels import compile_kernels
+
+log = logging.getLogger(__name__)
+# Binaries run on later GPUs of the same major compute capability; these have none of their own.
+_SERVED_BY = {"sm121": "sm120"}
+
+
+def complete(description: EngineDescription) -> bool:
+    """Whether the engine has the kernels that it needs, of today's source."""
+    if description.head_inside:
+        return True
+    held = description.kernels
+    return held is not None and held.digest == digest() and set(held.binaries) == set(description.targets)
+
+
+def compiled(targets: Sequence[str]) -> Kernels | None:
+    """A binary for each target that the compiler knows, or None; what is missing is said aloud."""
+    binaries: dict[str, bytes] = {}
+    for target in targets:
+        try:
+            binaries[target] = _binary(_SERVED_BY.get(target, target))
+        except (DeviceError, UsageError) as error:
+            log.warning("no decode kernels for %s, so a robot with it decodes on its CPU: %s", target, error)
+    return Kernels(digest(), binaries) if binaries else None
+
+
+@functools.cache
+def _binary(target: str) -> bytes:
+    """Once a process: compiling takes longer than many an engine."""
+    return compile_kernels([target])[target]

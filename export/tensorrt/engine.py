@@ -1,0 +1,215 @@
+"""The whole way from an ONNX file to an engine with its description: find, check, build, read back, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...runtime import command, engine_file, onnx_file
+from ...runtime.artifact import Artifact
+from ...runtime.engine_file import EngineDescription
+from ...runtime.engine_fit import system
+from ...runtime.errors import DeviceError, ParityError, UsageError
+from ...runtime.files import write_atomically
+from ...runtime.gpu import Gpu, gpus
+from ...runtime.tensorrt_binding import Binding, find
+from . import cache, decode_kernels, explain
+from .capabilities import Capabilities, capabilities
+from .engine_builder import EngineBuilder, Plan, strongly_typed
+from .half import to_half
+from .options import BuildOptions, check_supported, targets
+from .progress import Progress
+from .readback import Readback
+
+log = logging.getLogger(__name__)
+_GRACE = 5.0  # seconds for TensorRT to notice that the build is not wanted any more
+_building = threading.Lock()  # builds at once would spoil each other's timings and mix their errors
+_abandoned = threading.Event()
+
+
+@dataclass(frozen=True)
+class Built:
+    path: Path
+    description: EngineDescription
+    reused: bool  # the engine was there already
+
+
+def build(
+    model: str | Path,
+    output: str | Path | None = None,
+    options: BuildOptions | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Built:
+    """Build an engine and leave it at `output` with its description beside it, or leave nothing.
+
+    Args:
+        model: a file that fastscnn-export wrote.
+        output: default: the model's path with the suffix .plan.
+        options: default: FP16 for this GPU, ending at the logits.
+        force: build even where the same engine is there already.
+        progress: where to show phase and time; log lines without it.
+
+    Raises:
+        UsageError: an option that the installed TensorRT would not heed.
+        ArtifactError: a model that is not one.
+        DeviceError: no TensorRT, no GPU where one is needed, a graph or target that it does not take.
+        BuildError: TensorRT ran out of memory or tactics.
+        ParityError: convolutions in FP32 in an FP16 engine.
+        OutputError: the files cannot be written.
+    """
+    options, progress = options or BuildOptions(), progress or Progress()
+    source = onnx_file.read(model)
+    artifact = onnx_file.artifact(source, str(model))
+    if options.precision == "fp32" and artifact.precision == "fp16":
+        raise UsageError(
+            f"{model} is an FP16 graph; expected an FP32 one for --precision fp32. Export it again without --precision fp16"
+        )
+    path = Path(output) if output is not None else Path(model).with_suffix(".plan")
+    command.expect_folder(path, options.timing_cache)
+    binding = find(options.flavour)
+    can = capabilities(binding)
+    check_supported(options, binding, can)
+    gpu = _gpu(binding, can)
+    chosen = targets(options, can, gpu)
+    device = "" if can.cross_build or gpu is None else gpu.name
+    key = cache.key(source, binding, options, chosen, device)
+    reused, timed = None if force else cache.find(path, key), None
+    if reused is not None:
+        plan, description = reused
+        log.info("%s is there already, built from the same file with the same options; --force builds it anew", path)
+    else:
+        log.info(
+            "building with %s for %s: head=%s height=%d width=%d precision=%s",
+            binding.name, ", ".join(chosen), artifact.head, artifact.height, artifact.width, options.precision,
+        )  # fmt: skip
+        opens_here = gpu is not None and gpu.target in chosen
+        job = EngineBuilder(binding, can, options, chosen, opens_here, progress, _earlier(options.timing_cache))
+        made = _run(job, source, artifact, str(model))
+        _check_precision(made.found, options, job.strong)
+        plan = made.data
+        timed = made.timing_cache
+        description = _describe(made, job, artifact, source, Path(model).name, device, key)
+    complete = description
+    if not decode_kernels.complete(description):
+        progress.phase("compiling the decode kernels")
+        complete = dataclasses.replace(description, kernels=decode_kernels.compiled(chosen))
+    progress.clear()
+    if reused is None or complete != description:
+        engine_file.write(path, plan, complete)
+        if options.timing_cache is not None and timed is not None:
+            write_atomically(options.timing_cache, timed)
+        log.info("wrote %s, %.1f MB, %s, in %.1f s", path, len(plan) / 1e6, complete.precision, progress.seconds)
+    return Built(path, complete, reused is not None)
+
+
+def abandoned() -> bool:
+    """Whether a build was interrupted, so that threads of TensorRT may run on and crash an interpreter that ends around them."""
+    return _abandoned.is_set()
+
+
+def _gpu(binding: Binding, can: Capabilities) -> Gpu | None:
+    try:
+        return gpus()[0]
+    except DeviceError as error:
+        if not can.cross_build:
+            raise explain.no_builder(binding, [], str(error)) from None
+        return None
+
+
+def _earlier(timing_cache: Path | None) -> bytes:
+    try:
+        return timing_cache.read_bytes() if timing_cache else b""
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UsageError(
+            f"{timing_cache} cannot be read ({error.strerror}); expected a timing cache or no file"
+        ) from error
+
+
+def _run(job: EngineBuilder, source: bytes, artifact: Artifact, name: str) -> Plan:
+    """Prepare the graph and build it in a thread of its own, while this one shows progress and hears Ctrl-C."""
+    options = job.options
+    head_inside = options.head_in_engine or artifact.head == "logits"
+    graph = source if head_inside else onnx_file.without_head(source, name)
+    if options.precision == "fp16" and artifact.precision == "fp32" and strongly_typed(options, job.can):
+        graph = to_half(graph, artifact, head_inside and artifact.head != "logits", name)
+    with _building:
+        return _in_thread(lambda: job.run(graph, onnx_file.nodes(graph)), job.progress)
+
+
+def _in_thread(work: Callable[[], Plan], progress: Progress) -> Plan:
+    results: list[Plan] = []
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=target, name="fastscnn-trt-build", daemon=True)
+    worker.start()
+    try:
+        progress.wait(worker)
+    except BaseException:
+        progress.clear()
+        progress.cancelled.set()
+        _abandoned.set()
+        log.info("stopping")
+        worker.join(_GRACE)
+        raise
+    if failures:
+        progress.clear()
+        raise failures[0]
+    return results[0]
+
+
+def _check_precision(found: Readback, options: BuildOptions, strong: bool) -> None:
+    if options.precision == "fp32" or options.allow_fp32_layers or found.precision == "fp16":
+        return
+    listed = found.full or found.unknown
+    names = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+    what = "runs in FP32" if found.full else "has a precision that TensorRT does not tell"
+    raise ParityError(
+        f"an FP16 engine was asked for and {names or 'no convolution'} {what}; nothing was written. "
+        + ("Export with --precision fp16" if strong else "Give it more --workspace, or a higher --opt-level")
+        + ", or accept it with --allow-fp32-layers"
+    )
+
+
+def _describe(
+    made: Plan, job: EngineBuilder, artifact: Artifact, source: bytes, name: str, device: str, key: str
+) -> EngineDescription:
+    found, options = made.found, job.options
+    return EngineDescription(
+        artifact=dataclasses.replace(artifact, precision=options.precision),
+        flavour=job.binding.flavour,
+        version=job.binding.version,
+        targets=job.targets,
+        device=device,
+        system=system(),
+        version_compatible=options.version_compatible,
+        dla=options.dla,
+        precision=found.precision,
+        precision_from=found.precision_from,
+        tensors=found.tensors,
+        layers=found.layers,
+        memory=found.memory,
+        options=cache.recorded(options),
+        source=name,
+        source_sha256=engine_file.digest(source),
+        key=key,
+        seconds=round(job.progress.seconds, 2),
+        built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        size=len(made.data),
+        sha256=engine_file.digest(made.data),
+        kernels=None,
+    )

@@ -1,0 +1,69 @@
+"""TensorRT's log through `logging`, and its errors gathered for the sentence that ends a failed build."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+_log = logging.getLogger("fastscnn.tensorrt")
+VERBOSE = logging.DEBUG - 5  # tens of thousands of lines a build
+
+_made: dict[int, Any] = {}  # TensorRT wants one logger a process, so one a module
+
+
+class Gathered:
+    """Errors and warnings since the gathering began, oldest first."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+
+_gatherings: list[Gathered] = []
+
+
+def logger(module: Any) -> Any:
+    """The `ILogger` of a TensorRT module."""
+    if id(module) not in _made:
+        _made[id(module)] = _make(module)
+    return _made[id(module)]
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[Gathered]:
+    """Collect what TensorRT complains about meanwhile, from whichever thread."""
+    gathering = Gathered()
+    _gatherings.append(gathering)
+    try:
+        yield gathering
+    finally:
+        _gatherings.remove(gathering)
+
+
+def _make(module: Any) -> Any:
+    severity = module.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.WARNING,
+        severity.INFO: logging.DEBUG,
+        severity.VERBOSE: VERBOSE,
+    }
+
+    class Log(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            level = levels.get(severity, logging.WARNING)
+            # An error also ends in the exception that explains it, so alone it is a detail.
+            _log.log(logging.DEBUG if level == logging.ERROR else level, "TensorRT: %s", message)
+            for gathering in _gatherings:
+                if level == logging.ERROR:
+                    gathering.errors.append(message)
+                elif level == logging.WARNING:
+                    gathering.warnings.append(message)
+
+    return Log()

@@ -1,0 +1,145 @@
+"""What an engine turned out to be: inputs and outputs, layers, memory, and the precision of every convolution.
+
+A builder may compute in FP32 what it was asked to compute in FP16 and say nothing, so the engine is asked
+(`EngineInspector`). Where no engine can be opened, on a machine without a GPU, a strongly typed network answers for it:
+TensorRT may not change its types.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...runtime.engine_file import EngineLayer, EngineTensor
+from ...runtime.errors import BuildError
+from .capabilities import Capabilities
+
+_DTYPES = {"UINT8": "uint8", "HALF": "float16", "FLOAT": "float32", "INT32": "int32", "INT64": "int64"}
+# The inspector's words for types: "Half", or inside a format such as "Channel major FP16 format where channel % 8 == 0".
+_PRECISIONS = (
+    (r"\bBF16\b|BFloat16", "bf16"),
+    (r"\bFP16\b|\bHalf\b|Float16", "fp16"),
+    (r"\bFP32\b|\bFloat\b|Float32", "fp32"),
+    (r"\bInt8\b|\bINT8\b", "int8"),
+)
+_TYPE_KEYS = ("Format/Datatype", "DataType", "Datatype", "Format")  # 11.x splits the first into two
+_OPAQUE = ("Myelin",)  # one layer for a region of many; its ends do not tell what runs inside
+
+
+@dataclass(frozen=True)
+class Readback:
+    tensors: tuple[EngineTensor, ...]
+    layers: tuple[EngineLayer, ...]
+    memory: int | None  # bytes of activations
+    precision: str  # "fp16", "fp32" or "mixed"
+    precision_from: str  # "inspector" or "types"
+    full: tuple[str, ...]  # convolutions in FP32
+    unknown: tuple[str, ...]  # convolutions whose precision nothing tells
+
+
+def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, strong: bool) -> Readback:
+    """Ask the engine.
+
+    Args:
+        types: the network's own account, of `from_network`.
+        strong: whether the network's types are binding; then they answer where the inspector does not.
+
+    Raises:
+        BuildError: an inspector that gives no layers.
+    """
+    text = engine.create_engine_inspector().get_engine_information(module.LayerInformationFormat.JSON)
+    nodes = [node for layer in types.layers for node in layer.convolutions]
+    layers = tuple(_layer(entry, nodes) for entry in _entries(text))
+    found = {node: layer.precision for layer in layers for node in layer.convolutions}
+    if strong:
+        declared = {node: layer.precision for layer in types.layers for node in layer.convolutions}
+        found = {node: found.get(node) or declared[node] for node in nodes}
+    memory = engine.device_memory_size_v2 if can.memory_v2 else engine.device_memory_size
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    tensors = tuple(
+        EngineTensor(
+            name,
+            engine.get_tensor_mode(name) == module.TensorIOMode.OUTPUT,
+            _dtype(engine.get_tensor_dtype(name)),
+            tuple(engine.get_tensor_shape(name)),
+        )
+        for name in names
+    )
+    return _readback(tensors, layers, int(memory), "inspector", {node: found.get(node) for node in nodes})
+
+
+def from_network(network: Any, module: Any) -> Readback:
+    """Ask the network that is built from."""
+    layers = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        convolution = layer.type == module.LayerType.CONVOLUTION
+        source = layer.get_input(0) if convolution else layer.get_output(0)
+        precision = {"HALF": "fp16", "FLOAT": "fp32", "INT8": "int8"}.get(source.dtype.name) if source else None
+        layers.append(EngineLayer(layer.name, layer.type.name, precision, (layer.name,) if convolution else ()))
+    inputs = [(network.get_input(index), False) for index in range(network.num_inputs)]
+    outputs = [(network.get_output(index), True) for index in range(network.num_outputs)]
+    tensors = tuple(EngineTensor(t.name, output, _dtype(t.dtype), tuple(t.shape)) for t, output in [*inputs, *outputs])
+    found = {node: layer.precision for layer in layers for node in layer.convolutions}
+    return _readback(tensors, tuple(layers), None, "types", found)
+
+
+def _readback(
+    tensors: tuple[EngineTensor, ...],
+    layers: tuple[EngineLayer, ...],
+    memory: int | None,
+    source: str,
+    convolutions: Mapping[str, str | None],
+) -> Readback:
+    kinds = set(convolutions.values())
+    achieved = "fp16" if kinds == {"fp16"} else "fp32" if kinds == {"fp32"} else "mixed"
+    full = tuple(node for node, precision in convolutions.items() if precision == "fp32")
+    unknown = tuple(node for node, precision in convolutions.items() if precision is None)
+    return Readback(tensors, layers, memory, achieved, source, full, unknown)
+
+
+def _entries(text: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        layers = json.loads(text)["Layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BuildError(
+            f"TensorRT's EngineInspector gave no layers ({error}), so the precision cannot be checked"
+        ) from None
+    # With less than DETAILED verbosity an entry is only a name.
+    return [entry if isinstance(entry, dict) else {"Name": str(entry)} for entry in layers]
+
+
+def _layer(entry: Mapping[str, Any], convolutions: Sequence[str]) -> EngineLayer:
+    name, kind = str(entry.get("Name", "")), str(entry.get("LayerType", "unknown"))
+    parts = set(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(entry.get("Metadata", "")))) or set(
+        re.split(r" \+ | \|\| ", name)
+    )
+    computed = () if kind == "Reformat" else tuple(node for node in convolutions if node in parts)
+    return EngineLayer(name, kind, _precision(entry, kind), computed)
+
+
+def _precision(entry: Mapping[str, Any], kind: str) -> str | None:
+    """Of the weights where the entry tells them, else of the data: a layer may end by widening its result."""
+    if kind in _OPAQUE:
+        return None
+    if kind == "DLA":
+        return "fp16"  # it has nothing wider
+    weights = entry.get("Weights")
+    said = [str(weights.get("Type", ""))] if isinstance(weights, dict) else []
+    for tensor in [*entry.get("Inputs", []), *entry.get("Outputs", [])]:
+        if isinstance(tensor, dict):
+            said.append(" ".join(str(tensor[key]) for key in _TYPE_KEYS if key in tensor))
+    for words in said:
+        for pattern, precision in _PRECISIONS:
+            if re.search(pattern, words):
+                return precision
+    return None
+
+
+def _dtype(dtype: Any) -> str:
+    if dtype.name not in _DTYPES:
+        raise BuildError(f"the engine has a tensor of type {dtype.name}; expected one of {', '.join(_DTYPES)}")
+    return _DTYPES[dtype.name]

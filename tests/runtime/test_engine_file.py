@@ -1,0 +1,200 @@
+"""The pair of engine and description: whole, or refused with the reason."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastscnn.runtime import Artifact, ArtifactError, OutputError, engine_file, onnx_file
+from fastscnn.runtime.engine_file import EngineDescription, EngineLayer, EngineTensor, Kernels
+from fastscnn.runtime.files import write_together
+
+Exported = Callable[..., Path]
+
+
+def describe(artifact: Artifact, plan: bytes, **changes: Any) -> EngineDescription:
+    values: dict[str, Any] = {
+        "artifact": artifact,
+        "flavour": "tensorrt",
+        "version": "10.3.0",
+        "targets": ("sm87",),
+        "device": "Orin",
+        "system": "Linux aarch64",
+        "version_compatible": False,
+        "dla": None,
+        "precision": "fp16",
+        "precision_from": "inspector",
+        "tensors": (
+            EngineTensor("image", False, "uint8", (1, 128, 256, 3)),
+            EngineTensor("logits", True, "float16", (1, 19, 16, 32)),
+        ),
+        "layers": (EngineLayer("a + b", "CaskConvolution", "fp16", ("a",)), EngineLayer("c", "NoOp", None, ())),
+        "memory": 5_000_000,
+        "options": {"precision": "fp16", "workspace": 1 << 30},
+        "source": "m.onnx",
+        "source_sha256": "0" * 64,
+        "key": "1" * 64,
+        "seconds": 3.5,
+        "built": "2026-01-01T00:00:00+00:00",
+        "size": len(plan),
+        "sha256": engine_file.digest(plan),
+        "kernels": Kernels("2" * 64, {"sm87": b"\x7fELF\x00cubin"}),
+    }
+    return EngineDescription(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def artifact(exported: Exported) -> Artifact:
+    return onnx_file.artifact(onnx_file.read(exported()), "m")
+
+
+@pytest.fixture
+def pair(artifact: Artifact, tmp_path: Path) -> Path:
+    path = tmp_path / "e.plan"
+    engine_file.write(path, b"plan", describe(artifact, b"plan"))
+    return path
+
+
+def test_what_is_written_is_read(artifact: Artifact, pair: Path) -> None:
+    assert engine_file.read(pair) == (b"plan", describe(artifact, b"plan"))
+    assert pair.read_bytes() == b"plan", "the plan is TensorRT's own bytes, for trtexec"
+    content = json.loads(engine_file.description_path(pair).read_text())
+    assert content["head"] == "cls" and content["classes"][0] == "road", "the artefact's fields, one key each"
+    assert set(content["kernels"]) == {"digest", "sm87"}
+    assert content["engine"]["sha256"] == engine_file.digest(b"plan")
+    without = describe(artifact, b"plan", kernels=None)
+    engine_file.write(pair, b"plan", without)
+    assert engine_file.read(pair)[1] == without
+
+
+def test_head_inside(artifact: Artifact) -> None:
+    ends = (EngineTensor("image", False, "uint8", (1, 2, 2, 3)), EngineTensor("labels", True, "uint8", (1, 2, 2)))
+    assert describe(artifact, b"", tensors=ends).head_inside
+    assert not describe(artifact, b"").head_inside
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.write_bytes(b"plam"), "is not the engine that e.plan.json describes .*damaged.*another build"),
+        (lambda p: p.write_bytes(b"pla"), r"\(3 bytes\) is not the engine .* \(4 bytes"),
+        (lambda p: p.unlink(), "does not exist; expected an engine"),
+        (lambda p: engine_file.description_path(p).unlink(), "has no description beside it"),
+        (lambda p: engine_file.description_path(p).write_text("{"), "is not JSON"),
+        (lambda p: engine_file.description_path(p).write_text("[]"), "holds no description"),
+        (lambda p: engine_file.description_path(p).write_text("{}"), "format None"),
+        (lambda p: engine_file.description_path(p).write_bytes(b"\xff\xfe"), "is not JSON"),
+    ],
+)
+def test_damage_is_refused(pair: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(pair)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        engine_file.read(pair)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("engine", "flavour"), "onnx", "flavour is 'onnx'; expected one of tensorrt, rtx"),
+        (("engine", "targets"), ["orin"], "targets is"),
+        (("engine", "precision"), "int4", "precision is 'int4'"),
+        (("engine", "sha256"), "x", "expected 64 hexadecimal digits"),
+        (("engine", "size"), -1, "size is -1"),
+        (("engine", "tensors"), [{"name": "image"}], "lacks 'shape'"),
+        (("engine", "tensors"), [], "tensors is"),
+        (("engine", "tensors"), 3, "cannot be understood"),
+        (("engine", "unheard_of"), 1, "cannot be understood .*unheard_of"),
+        (("kernels",), {"digest": "2", "sm87": "no base64!"}, "cannot be understood"),
+        (("kernels",), [], None),
+        (("layers",), [{"name": 1, "kind": "", "precision": None, "convolutions": []}], "layers is"),
+        (("head",), "argmax", "head is 'argmax'"),
+        (("format",), 99, "format 99"),
+    ],
+)
+def test_nonsense_is_refused(pair: Path, where: tuple[str, ...], value: Any, message: str | None) -> None:
+    beside = engine_file.description_path(pair)
+    content = json.loads(beside.read_text())
+    place = content
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    beside.write_text(json.dumps(content))
+    if message is None:
+        assert engine_file.read(pair)[1].kernels is None
+        return
+    with pytest.raises(ArtifactError, match=message):
+        engine_file.read(pair)
+
+
+@pytest.mark.parametrize("key", ["classes", "engine", "layers"])
+def test_missing_keys_are_named(pair: Path, key: str) -> None:
+    beside = engine_file.description_path(pair)
+    content = json.loads(beside.read_text())
+    del content[key]
+    beside.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=f"lacks '{key}'"):
+        engine_file.read(pair)
+
+
+def test_a_failed_write_leaves_the_old_pair(artifact: Artifact, pair: Path) -> None:
+    with pytest.raises(OutputError):
+        engine_file.write(pair.parent / "absent" / "e.plan", b"new", describe(artifact, b"new"))
+    assert engine_file.read(pair)[0] == b"plan"
+    assert sorted(p.name for p in pair.parent.iterdir()) == ["e.plan", "e.plan.json"]
+
+
+def test_an_interrupt_between_the_two_files_completes_the_pair(
+    artifact: Artifact, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, replaced = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        replaced.append(target)
+        done = honest(self, target)
+        if len(replaced) == 1:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        engine_file.write(pair, b"newer", describe(artifact, b"newer"))
+    assert engine_file.read(pair)[0] == b"newer"
+    assert sorted(p.name for p in pair.parent.iterdir()) == ["e.plan", "e.plan.json"]
+
+
+def _write_for_ever(path: Path, content: bytes, description: EngineDescription) -> None:
+    while True:
+        engine_file.write(path, content, description)
+
+
+def test_many_writers_never_leave_a_mixture(artifact: Artifact, pair: Path) -> None:
+    """Processes that replace the pair all the time and are killed at last; readers see one of theirs, never a mixture."""
+    contents = [bytes([value]) * 200_000 for value in range(3)]
+    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    writers = [
+        context.Process(target=_write_for_ever, args=(pair, content, describe(artifact, content)), daemon=True)
+        for content in contents
+    ]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        plan, description = engine_file.read(pair)
+        assert engine_file.digest(plan) == description.sha256
+        seen.add(plan[:1])
+    for writer in writers:
+        os.kill(writer.pid or 0, signal.SIGSTOP)  # wherever they are
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+    assert len(seen) > 1, "the writers never came into each other's way"
+    write_together({pair: b"last", engine_file.description_path(pair): b"{}"})  # the dead hold no lock
+    assert dataclasses.is_dataclass(EngineDescription)
