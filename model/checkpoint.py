@@ -34,6 +34,7 @@ class Checkpoint:
     classes: ClassSet
     mean: tuple[float, float, float] = MEAN  # RGB, of pixels scaled to 0-1
     std: tuple[float, float, float] = STD
+    resolution: tuple[int, int] | None = None  # height, width that training saw whole images at; None: as they are
     digest: str = "random"  # sha256 of the file, or "random" where there was none
 
 
@@ -65,6 +66,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "palette": checkpoint.classes.palette,
         "mean": checkpoint.mean,
         "std": checkpoint.std,
+        "resolution": checkpoint.resolution,
         "variant": {k: v for k, v in asdict(checkpoint.network.variant).items() if k not in ("mean", "std")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.network.state_dict().items()}
@@ -94,7 +96,9 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     _check_keys(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
     mean, std = (tuple(described.get(key, default)) for key, default in (("mean", MEAN), ("std", STD)))
-    return Checkpoint(network.eval(), classes, mean, std, hashlib.sha256(data).hexdigest())
+    return Checkpoint(
+        network.eval(), classes, mean, std, _resolution(path, described), hashlib.sha256(data).hexdigest()
+    )
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:
@@ -154,11 +158,21 @@ def unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its parser meets
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # The first sentence: after it PyTorch advises to load the file unsafely.
+        reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
             f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
             "expected a state dict, saved with torch.save(network.state_dict(), path)"
         ) from error
+
+
+def _resolution(path: Path, described: dict[str, Any]) -> tuple[int, int] | None:
+    found = described.get("resolution")
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != 2 or not all(type(side) is int and side >= 64 for side in found):
+        raise ArtifactError(f"{path} was trained at the resolution {found!r}; expected height and width. It was edited")
+    return found[0], found[1]
 
 
 def _variant(path: Path, described: dict[str, Any]) -> Variant:

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--res",
         type=command.resolution,
         metavar="HxW",
-        help="of the network, for checkpoints; default: each image's own",
+        help="of the network, for checkpoints; default: what they were trained to see, else each image's own",
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image (checkpoints)")
     parser.add_argument(

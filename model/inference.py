@@ -23,7 +23,8 @@ class Network:
 
     Args:
         source: the weights and their normalisation.
-        resolution: (height, width) of the network's input; None takes each image's own.
+        resolution: (height, width) of the network's input; None takes what the weights were trained to see whole images at,
+            else each image's own.
         flip: average the probabilities with the mirrored image's.
         scales: average the probabilities over these sizes.
         zero_skip: set the spatial branch to zero before the fusion (the paper's ablation, section 4.4).
@@ -47,7 +48,7 @@ class Network:
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._network: FastSCNN = source.network.to(self._device)
         self._mean, self._std = np.array(source.mean, np.float32), np.array(source.std, np.float32)
-        self._resolution = resolution
+        self._resolution = resolution or source.resolution
         self._flip, self._scales = flip, tuple(scales)
         if zero_skip:
             self._network.feature_fusion.high.register_forward_hook(

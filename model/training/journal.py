@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ...runtime.files import write_atomically
+from ...runtime.files import unwritable, write_atomically
 from .recipe import Recipe
 
 _TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's
@@ -17,15 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Writes every epoch's row as it comes; rows of `history` stand in the files already or are written again."""
+    """Writes every epoch's row as it comes.
+
+    The files are first brought up to `history`: a run may have been killed between its state and its journal.
+    """
 
     def __init__(self, folder: Path, recipe: Recipe, history: list[dict[str, float]]) -> None:
         import yaml
 
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False).encode())
         self._folder, self._history = folder, history
         self._board = _board(folder / "tensorboard", len(history))
+        if history:
+            self.write(history[-1])
 
     def __enter__(self) -> Journal:
         return self
@@ -37,13 +41,25 @@ class Journal:
     def write(self, row: dict[str, float]) -> None:
         """`row` is the last of the history already."""
         write_atomically(self._folder / "log.csv", as_csv(self._history).encode())
-        if not row.keys() <= _TRAINING:
+        if not row.keys() <= _TRAINING or not (self._folder / "curves.png").exists():
             write_atomically(self._folder / "curves.png", curves(self._history))
         if self._board:
             for name, value in row.items():
                 if name != "epoch":
                     self._board.add_scalar(name.replace("iou_", "iou/", 1), value, int(row["epoch"]))
             self._board.flush()
+
+
+def make_folder(folder: Path) -> None:
+    """Before hours of work end at it.
+
+    Raises:
+        OutputError: a file of that name, no permission, no space.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
@@ -93,4 +109,4 @@ def _board(folder: Path, epochs: int) -> Any:
     except ImportError:
         log.warning("no TensorBoard logs: pip install tensorboard (part of fastscnn[train])")
         return None
-    return SummaryWriter(str(folder), purge_step=epochs + 1 if epochs else None)
+    return SummaryWriter(str(folder), purge_step=epochs or None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
@@ -15,6 +18,7 @@ from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = timedelta(hours=2)  # while the first process validates
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
@@ -36,6 +40,22 @@ class Machine:
         if self.world > 1:
             distributed.all_reduce(total)
         return total
+
+    def from_main(self, value: Any) -> Any:
+        """The first process's value, in all of them."""
+        if self.world > 1:
+            holder = [value]
+            distributed.broadcast_object_list(holder)
+            value = holder[0]
+        return value
+
+    def gathered(self, names: Sequence[str]) -> list[str]:
+        """Everybody's names; all processes must ask."""
+        if self.world == 1:
+            return list(names)
+        lists: list[Any] = [None] * self.world
+        distributed.all_gather_object(lists, list(names))
+        return [name for part in lists for name in part]
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -67,12 +87,18 @@ def enter(recipe: Recipe) -> Machine:
         raise UsageError(
             f"batch is {recipe.batch} for {world} processes; expected a multiple of {world}, 2 or more for each"
         )
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_gpu else torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if use_gpu and local >= torch.cuda.device_count():
+        raise DeviceError(
+            f"process {local} of this machine has no GPU of its own; PyTorch finds {torch.cuda.device_count()}. "
+            "Start one process for each: torchrun --nproc-per-node"
+        )
+    device = torch.device("cuda", local) if use_gpu else torch.device("cpu")
     if use_gpu:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
     if world > 1:
-        distributed.init_process_group("nccl" if use_gpu else "gloo")
+        distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=_PATIENCE)
         if not use_gpu and rank == 0 and not recipe.freeze_norm:
             log.warning(
                 "SyncBatchNorm exists on GPUs only: each of the %d processes normalises over its own images", world
@@ -83,8 +109,7 @@ def enter(recipe: Recipe) -> Machine:
 def keep_freed_memory() -> None:
     """Let malloc keep what is freed.
 
-    glibc gives each activation's pages back to the kernel, which clears them anew at every layer of every step; on two
-    cores that was half of a step's time.
+    glibc gives each activation's pages back to the kernel, which clears them anew at every layer of every step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

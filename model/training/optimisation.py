@@ -31,7 +31,7 @@ def optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def poly(step: int, steps: int, power: float, warmup: int = 0) -> float:
-    """Share of the base rate at `step` of `steps`: (1 − step / steps) ^ power, and a linear rise before it."""
+    """Share of the base rate at `step` of `steps`: (1 − step / steps) ^ power, times (step + 1) / warmup at first."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     return float(rise * max(0.0, 1 - step / steps) ** power)
 
@@ -52,6 +52,6 @@ def averaged(module: nn.Module, recipe: Recipe) -> AveragedModel | None:
     def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
         if not mean.is_floating_point():  # how many batches a norm has seen
             return new
-        return mean.lerp(new, (9 / (10 + torch.as_tensor(count))).clamp(min=1 - recipe.ema))  # no wait for the GPU
+        return mean.lerp(new, (9 / (10 + torch.as_tensor(count))).clamp(min=1 - recipe.ema))  #
 
     return AveragedModel(module, avg_fn=average, use_buffers=True)

@@ -14,7 +14,9 @@ from ...runtime.command import did_you_mean
 from ...runtime.errors import UsageError
 
 SHIPPED = Path(__file__).parent / "recipes"
-TUNABLE = frozenset({"workers", "threads", "evaluate_every", "device", "channels_last"})  # may change at a resume
+TUNABLE = frozenset(
+    {"data", "workers", "threads", "evaluate_every", "device", "channels_last"}
+)  # may change at a resume
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Recipe:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.045
     power: float = 0.9  # of the poly schedule: rate × (1 − step / steps) ^ power
-    warmup: int = 0  # epochs in which the rate rises from 0
+    warmup: int = 0  # epochs in which the rate rises to its own
     momentum: float = 0.9  # SGD's; AdamW has its usual betas
     weight_decay: float = 4e-5  # not on depthwise convolutions, norms and biases
     auxiliary: float = 0.4  # weight of each of the two auxiliary losses
@@ -87,10 +89,13 @@ class Recipe:
             ("evaluate_every", self.evaluate_every >= 1, "1 or more"),
             ("workers", self.workers >= 0, "0 or more"),
             ("threads", self.threads >= 0, "0 or more"),
-            (
-                "street",
-                not (self.street and self.task == "classification"),
-                "0 for classification, which has no labels per pixel",
+            *(
+                (
+                    name,
+                    self.task == "segmentation" or not getattr(self, name),
+                    "nothing: classification has no use for it",
+                )
+                for name in ("street", "coarse", "weights", "resolution", "class_weights")
             ),
         ]
         for name, holds, expected in rules:

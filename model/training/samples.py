@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from ...runtime.errors import UsageError
+from ...runtime.errors import SourceError, UsageError
 from ...runtime.frame import Frame
 from ...runtime.sources import IMAGES, read_image
 from .. import datasets
-from ..classes import ClassSet
+from ..classes import CLASS_SETS, ClassSet
 from ..street import Street
 from .augment import centred, draw, image_view, label_view
 from .recipe import Recipe
@@ -46,6 +46,11 @@ class Segmentation(Views):
     def __init__(self, recipe: Recipe, labelled: Sequence[datasets.Dataset]) -> None:
         super().__init__(recipe)
         self.classes: ClassSet = labelled[0].classes
+        if recipe.street and self.classes.name not in CLASS_SETS:
+            raise UsageError(
+                f"street is {recipe.street}, but drawn streets have the classes of {' or '.join(CLASS_SETS)}, not of "
+                f"{self.classes.name}; expected street=0"
+            )
         self._samples = [(dataset, sample) for dataset in labelled for sample in dataset.samples]
         self._streets: dict[int, tuple[Frame, NDArray[np.uint8]]] = {}
 
@@ -73,7 +78,7 @@ class Segmentation(Views):
             dataset, sample = self._samples[index]
             return *dataset.read(sample), sample.name
         place = index - len(self._samples)
-        if place not in self._streets:  # drawn once; a street of its own for every frame
+        if place not in self._streets:  # drawn once by each process; a street of its own for every frame
             height, width = self.recipe.resolution or self.recipe.crop
             street = Street(height, width, seed=self.recipe.seed + place, classes=self.classes.name)
             self._streets[place] = street.frame(17 * place)
@@ -116,12 +121,30 @@ class Classification(Views):
         return torch.from_numpy(image_view(image, view, self.recipe.crop)), torch.tensor(number), str(path)
 
 
-def loader(views: Views, epoch: int, batch: int, workers: int, rank: int, world: int) -> DataLoader[Any]:
-    """One epoch's batches of this process, in an order that follows from seed and epoch."""
-    views.epoch = epoch
+def batches(views: Views, epoch: int, rank: int, world: int) -> Iterator[Any]:
+    """One epoch's batches of this process, in an order that follows from seed and epoch.
+
+    Raises:
+        SourceError: a sample that cannot be read.
+    """
+    recipe, views.epoch = views.recipe, epoch
     sampler: DistributedSampler[Any] = DistributedSampler(
-        views, num_replicas=world, rank=rank, shuffle=True, seed=views.recipe.seed, drop_last=True
+        views, num_replicas=world, rank=rank, shuffle=True, seed=recipe.seed, drop_last=True
     )
     sampler.set_epoch(epoch)
-    pinned = torch.cuda.is_available() and views.recipe.device != "cpu"
-    return DataLoader(views, batch, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=pinned)
+    pinned = torch.cuda.is_available() and recipe.device != "cpu"
+    loader: DataLoader[Any] = DataLoader(
+        views,
+        recipe.batch // world,
+        sampler=sampler,
+        num_workers=recipe.workers,
+        drop_last=True,
+        pin_memory=pinned,
+    )
+    try:
+        yield from loader
+    except SourceError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        last = str(error).strip().splitlines()[-1]  # the worker's traceback ends with what it said
+        raise SourceError(last.partition(": ")[2] or last) from None

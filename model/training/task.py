@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ...runtime.artifact import IGNORE
+from ...runtime.errors import UsageError
 from ...runtime.files import write_atomically
 from .. import checkpoint
 from ..checkpoint import MEAN, STD, Checkpoint
@@ -67,19 +68,18 @@ class SegmentationTask(Task):
     def losses(self, outputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
         weights = None if self._weights is None else self._weights.to(target.device)
         logits, *auxiliary = outputs
-        # Contiguous: soft-max over channels of an upsampled channels-last map costs twice the time on a CPU.
+        # Contiguous: soft-max over channels of a channels-last map is slow on a CPU.
         full = F.interpolate(logits.float().contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
         found = [(*cross_entropy(full, target, weights), 1.0)]
-        if self._recipe.auxiliary:
-            for low in auxiliary:  # at their own size: what they teach is coarse
-                nearest = F.interpolate(target[:, None].float(), low.shape[2:], mode="nearest-exact")[:, 0].to(
-                    target.dtype
-                )
-                found.append((*cross_entropy(low.float().contiguous(), nearest, weights), self._recipe.auxiliary))
+        for (
+            low
+        ) in auxiliary:  # at their own size: what they teach is coarse; at weight 0, too, for DistributedDataParallel
+            nearest = F.interpolate(target[:, None].float(), low.shape[2:], mode="nearest-exact")[:, 0].to(target.dtype)
+            found.append((*cross_entropy(low.float().contiguous(), nearest, weights), self._recipe.auxiliary))
         return found
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        predict = Network(self._result(module), str(device.type), self._recipe.resolution)
+        predict = Network(self._result(module), str(device.type))
         scores = evaluate(predict, self._validation, progress=False)
         iou = scores.confusion.class_iou()
         named = {f"iou_{name}": 100 * float(v) for name, v in zip(scores.classes.classes, iou, strict=True)}
@@ -94,7 +94,8 @@ class SegmentationTask(Task):
 
     def _result(self, module: nn.Module) -> Checkpoint:
         assert isinstance(module, WithAuxiliaryHeads)
-        return Checkpoint(copy.deepcopy(module.network).eval(), self.views.classes)  # type: ignore[attr-defined]
+        network = copy.deepcopy(module.network).eval()
+        return Checkpoint(network, self.views.classes, resolution=self._recipe.resolution)  # type: ignore[attr-defined]
 
 
 class ClassificationTask(Task):
@@ -106,6 +107,11 @@ class ClassificationTask(Task):
         self._recipe = recipe
         self.views = views = Classification(recipe, "train")
         self._validation = Classification(recipe, "val")
+        if self._validation.names != views.names:
+            strange = sorted(set(views.names) ^ set(self._validation.names))
+            raise UsageError(
+                f"train and val of {recipe.data} have different classes ({', '.join(strange[:5])}); expected the same folders"
+            )
         self.module = Classifier(len(views.names), recipe.dropout)
 
     def losses(self, outputs: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
@@ -142,10 +148,11 @@ def open_task(recipe: Recipe) -> Task:
     return task
 
 
-def normalised(images: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) normalised RGB, in channels-last order as it came."""
+def normalised(images: Tensor, channels_last: bool = True) -> Tensor:
+    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) normalised RGB, in channels-last order as it came or not."""
     mean, std = (torch.tensor(v, device=images.device) for v in (MEAN, STD))
-    return ((images.flip(3).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    planes = ((images.flip(3).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    return planes if channels_last else planes.contiguous()
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

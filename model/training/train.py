@@ -27,16 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    from .recipe import Recipe
-
     try:
         from .machine import enter
+        from .recipe import Recipe
         from .trainer import BEST, Trainer
+
+        recipe = Recipe.read(options.recipe, options.overrides)
     except ImportError as error:
         raise DeviceError(
             f"training needs packages that cannot be imported ({error}). Install: pip install 'fastscnn[train]'"
         ) from None
-    recipe = Recipe.read(options.recipe, options.overrides)
     folder = options.output or Path("runs") / Path(options.recipe).stem
     machine = enter(recipe)
     try:

@@ -7,9 +7,11 @@ import logging
 import math
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -17,11 +19,12 @@ from tqdm import tqdm
 
 from ...runtime.errors import ArtifactError, FastSCNNError, UsageError
 from ...runtime.files import write_atomically
-from .journal import Journal
+from ..checkpoint import unpickled
+from .journal import Journal, make_folder
 from .machine import Machine
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
-from .samples import loader
+from .samples import batches
 from .task import normalised, open_task
 
 log = logging.getLogger(__name__)
@@ -54,9 +57,13 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, *, resume: bool = False) -> None:
         self.recipe, self.folder, self.machine = recipe, folder, machine
-        state = _state(folder / STATE, recipe, resume, machine.device)
+        state = None
+        if machine.main:
+            state = _state(folder / STATE, recipe, resume)
+            make_folder(folder)
+        state = machine.from_main(state)  # other machines need not see the folder
         torch.manual_seed(recipe.seed)
-        self.task = open_task(recipe)
+        self.task = open_task(replace(recipe, weights=None) if state else recipe)
         self.steps = len(self.task.views) // machine.world // (recipe.batch // machine.world)
         if not self.steps:
             raise UsageError(
@@ -78,15 +85,14 @@ class Trainer:
             self._restore(state)
         self._wrapped: nn.Module = DistributedDataParallel(module) if machine.world > 1 else module
 
-    def run(self, until: int | None = None) -> list[dict[str, float]]:
-        """Train to the recipe's last epoch, or to `until`; gives one row of figures per epoch.
+    def run(self) -> list[dict[str, float]]:
+        """Train to the recipe's last epoch; gives one row of figures per epoch.
 
         Raises:
             TrainingError: a loss that is not a finite number; names the images of the batch.
             OutputError: the folder cannot be written.
             SourceError: an image or label that cannot be read.
         """
-        end = self.recipe.epochs if until is None else min(until, self.recipe.epochs)
         journal = Journal(self.folder, self.recipe, self.history) if self.machine.main else None
         bar = tqdm(
             total=self.recipe.epochs * self.steps,
@@ -95,7 +101,7 @@ class Trainer:
             disable=None if self.machine.main else True,
         )
         with bar, journal or nullcontext():
-            while self.epoch < end:
+            while self.epoch < self.recipe.epochs:
                 bar.set_description(f"epoch {self.epoch + 1}/{self.recipe.epochs}")
                 row = self._train(bar)
                 if self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs:
@@ -105,7 +111,7 @@ class Trainer:
                     self._save()
                     journal.write(row)
                     log.info("%s", _as_text(row))
-        if self.machine.main and self.epoch == self.recipe.epochs:
+        if self.machine.main:
             self.task.save(self.result, self.folder / "final.safetensors")
         self.machine.wait()
         return self.history
@@ -125,17 +131,16 @@ class Trainer:
                 if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                     layer.eval()
         total = 0.0
-        batches = loader(
-            self.task.views, self.epoch, recipe.batch // machine.world, recipe.workers, machine.rank, machine.world
-        )
+        drawn = batches(self.task.views, self.epoch, machine.rank, machine.world)
         rate = self._optimizer.param_groups[0]["lr"]
-        for images, target, names in batches:
+        for images, target, names in drawn:
             loss = self._step(
                 images.to(machine.device, non_blocking=True), target.to(machine.device, non_blocking=True)
             )
             if not math.isfinite(loss):
+                listed = ", ".join(machine.gathered(names))
                 raise TrainingError(
-                    f"the loss is {loss} in epoch {self.epoch + 1}, at the images {', '.join(names)}; expected a finite number. "
+                    f"the loss is {loss} in epoch {self.epoch + 1}, at the images {listed}; expected a finite number. "
                     f"Check them, or lower learning_rate ({recipe.learning_rate}); {self.folder / STATE} holds the epoch before"
                 )
             total += loss
@@ -152,7 +157,7 @@ class Trainer:
     def _step(self, images: Tensor, target: Tensor) -> float:
         """One step of the weights; the loss over all processes."""
         with torch.autocast(self.machine.device.type, torch.float16, enabled=self._amp):
-            outputs = self._wrapped(normalised(images))
+            outputs = self._wrapped(normalised(images, self.recipe.channels_last))
         losses = self.task.losses(outputs, target)
         # Every process divides by the pixels of all, so that few labels in one do not weigh more than many in another.
         counts = self.machine.summed(torch.stack([count for _, count, _ in losses])).clamp(min=1)
@@ -160,11 +165,13 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over the processes, the loss sums.
         self._scaler.scale(loss * self.machine.world).backward()  # type: ignore[no-untyped-call]
+        scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._schedule.step()
-        if self._average:
-            self._average.update_parameters(self.module)
+        if self._scaler.get_scale() >= scale:  # or the gradients overflowed and the weights stayed
+            self._schedule.step()
+            if self._average:
+                self._average.update_parameters(self.module)
         return float(self.machine.summed(loss))
 
     def _validate(self) -> dict[str, float]:
@@ -200,7 +207,8 @@ class Trainer:
                 self._average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
-            self._scaler.load_state_dict(state["scaler"])
+            if self._amp and state["scaler"]:  # a run from a CPU has none
+                self._scaler.load_state_dict(state["scaler"])
             self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise ArtifactError(
@@ -209,20 +217,17 @@ class Trainer:
         log.info("going on after epoch %d of %d", self.epoch, self.recipe.epochs)
 
 
-def _state(path: Path, recipe: Recipe, resume: bool, device: torch.device) -> dict[str, Any] | None:
+def _state(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not resume:
         raise UsageError(
             f"{path.parent} holds a run already. Add --resume to go on with it, or choose another folder with -o"
         )
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        known = Recipe.of(state["recipe"])
-    except Exception as error:  # torch.load raises whatever its parser meets
-        raise ArtifactError(
-            f"{path} is damaged or not a training state ({type(error).__name__}); start in a new folder"
-        ) from error
+    state: Any = unpickled(path)
+    if not isinstance(state, dict) or not isinstance(state.get("recipe"), dict):
+        raise ArtifactError(f"{path} is not a training state of this project; start in a new folder")
+    known = Recipe.of(state["recipe"])
     if changed := known.differing(recipe):
         listed = ", ".join(f"{name}={getattr(known, name)!r} (now {getattr(recipe, name)!r})" for name in changed)
         raise UsageError(
@@ -232,8 +237,6 @@ def _state(path: Path, recipe: Recipe, resume: bool, device: torch.device) -> di
 
 
 def _mixed(seed: int, epoch: int, rank: int) -> int:
-    import numpy as np
-
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0] >> 1)
 
 

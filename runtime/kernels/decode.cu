@@ -1,8 +1,9 @@
 // Low-resolution logits become full-resolution labels or probabilities, without the upsampled logits in between.
 //
-//   fastscnn_winners_{f16,f32}                  logits (N, C, h, w) -> winners (N, h, w) uint8, the arg-max of every sample
-//   fastscnn_labels_{f16,f32}                   logits, winners -> labels (N, H, W) uint8
-//   fastscnn_probabilities_{f16,f32}_{f16,f32}  logits -> probabilities (N, C, H, W) float16 or float32 (the second name)
+//   fastscnn_winners_{f16,f32}             logits (N, C, h, w) -> winners (N, h, w) uint8, the arg-max of every sample
+//   fastscnn_labels_{f16,f32}              logits, winners -> labels (N, H, W) uint8
+//   fastscnn_softmax_{f16,f32}_{f16,f32}   logits -> probabilities (N, C, H, W) float16 or float32 (the second name)
+//   fastscnn_sigmoid_{f16,f32}_{f16,f32}   the same, of each class by itself
 //
 // Logits: contiguous, finite, C from 2 to 255; a class that ties with another loses to the lower. Any ratio of the sizes,
 // with half-pixel centres or, where align_corners is not 0, with corners on corners. Nothing need be aligned beyond its
@@ -40,7 +41,7 @@
                       labels + (static_cast<size_t>(blockIdx.z) * height + y) * width);                       \
     }
 
-#define FASTSCNN_PROBABILITIES(name, T, P)                                                                    \
+#define FASTSCNN_PROBABILITIES(name, probability, T, P)                                                       \
     extern "C" __global__ void __launch_bounds__(128)                                                         \
     name(const T *logits, P *probabilities, int classes, int low_height, int low_width, int height,           \
          int width, int align_corners) {                                                                      \
@@ -50,15 +51,19 @@
         const Geometry geometry = geometry_of(classes, low_height, low_width, height, width, align_corners);  \
         const size_t frame = static_cast<size_t>(blockIdx.z) * classes;                                       \
         const size_t plane = static_cast<size_t>(height) * width;                                             \
-        write_four(logits + frame * plane_of(geometry), geometry, y, x,                                       \
-                   probabilities + frame * plane + static_cast<size_t>(y) * width, plane);                    \
+        write_four<probability>(logits + frame * plane_of(geometry), geometry, y, x,                          \
+                                probabilities + frame * plane + static_cast<size_t>(y) * width, plane);       \
     }
 
 FASTSCNN_WINNERS(fastscnn_winners_f16, Half)
 FASTSCNN_WINNERS(fastscnn_winners_f32, float)
 FASTSCNN_LABELS(fastscnn_labels_f16, Half)
 FASTSCNN_LABELS(fastscnn_labels_f32, float)
-FASTSCNN_PROBABILITIES(fastscnn_probabilities_f16_f16, Half, Half)
-FASTSCNN_PROBABILITIES(fastscnn_probabilities_f16_f32, Half, float)
-FASTSCNN_PROBABILITIES(fastscnn_probabilities_f32_f16, float, Half)
-FASTSCNN_PROBABILITIES(fastscnn_probabilities_f32_f32, float, float)
+FASTSCNN_PROBABILITIES(fastscnn_softmax_f16_f16, Probability::softmax, Half, Half)
+FASTSCNN_PROBABILITIES(fastscnn_softmax_f16_f32, Probability::softmax, Half, float)
+FASTSCNN_PROBABILITIES(fastscnn_softmax_f32_f16, Probability::softmax, float, Half)
+FASTSCNN_PROBABILITIES(fastscnn_softmax_f32_f32, Probability::softmax, float, float)
+FASTSCNN_PROBABILITIES(fastscnn_sigmoid_f16_f16, Probability::sigmoid, Half, Half)
+FASTSCNN_PROBABILITIES(fastscnn_sigmoid_f16_f32, Probability::sigmoid, Half, float)
+FASTSCNN_PROBABILITIES(fastscnn_sigmoid_f32_f16, Probability::sigmoid, float, Half)
+FASTSCNN_PROBABILITIES(fastscnn_sigmoid_f32_f32, Probability::sigmoid, float, float)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..artifact import PROBABILITIES
 from ..errors import UsageError
 
 Size = tuple[int, int]  # height, width
@@ -96,15 +97,21 @@ def probabilities(
     *,
     precision: str,
     result: str = "fp32",
+    probability: str = "softmax",
     align_corners: bool = False,
     batch: int = 1,
 ) -> Launch:
-    """Soft-max at full resolution. Pointers: logits (N, C, h, w) of `precision`, probabilities (N, C, H, W) of `result`.
+    """At full resolution. Pointers: logits (N, C, h, w) of `precision`, probabilities (N, C, H, W) of `result`.
+
+    Args:
+        probability: "softmax" over the classes, or "sigmoid" of each class by itself, as the artefact tells.
 
     Raises:
-        UsageError: as for `labels`.
+        UsageError: as for `labels`, and for another word.
     """
-    entry = f"fastscnn_probabilities_{_type(precision)}_{_type(result)}"
+    if probability not in PROBABILITIES:
+        raise UsageError(f"probability {probability!r} is unknown; expected one of {', '.join(PROBABILITIES)}")
+    entry = f"fastscnn_{probability}_{_type(precision)}_{_type(result)}"
     return _of_pixels(entry, size, batch, _decoded(classes, logits_size, size, align_corners))
 
 

@@ -17,10 +17,14 @@ ENTRY_POINTS = (
     "fastscnn_winners_f16",
     "fastscnn_labels_f32",
     "fastscnn_labels_f16",
-    "fastscnn_probabilities_f32_f32",
-    "fastscnn_probabilities_f32_f16",
-    "fastscnn_probabilities_f16_f32",
-    "fastscnn_probabilities_f16_f16",
+    "fastscnn_softmax_f32_f32",
+    "fastscnn_softmax_f32_f16",
+    "fastscnn_softmax_f16_f32",
+    "fastscnn_softmax_f16_f16",
+    "fastscnn_sigmoid_f32_f32",
+    "fastscnn_sigmoid_f32_f16",
+    "fastscnn_sigmoid_f16_f32",
+    "fastscnn_sigmoid_f16_f16",
 )
 
 

@@ -1,5 +1,6 @@
 // The real kernels as plain C++: every thread of every block in turn, launched by name as a driver does.
-// None of them waits for another thread, so one after the other computes what all at once would.
+// None of them waits for another thread, so one after the other computes what all at once would; and in either order, unless
+// one writes where another does.
 #include <cstring>
 #include <utility>
 
@@ -17,22 +18,26 @@ static void call(void (*kernel)(P...), void **arguments, std::index_sequence<I..
     kernel(*static_cast<P *>(arguments[I])...);
 }
 
+static Index index_of(size_t place, const unsigned *size) {
+    return {unsigned(place % size[0]), unsigned(place / size[0] % size[1]), unsigned(place / size[0] / size[1])};
+}
+
 template <typename... P>
-static void run(void (*kernel)(P...), const unsigned *grid, const unsigned *block, void **arguments) {
+static void run(void (*kernel)(P...), const unsigned *grid, const unsigned *block, bool backwards, void **arguments) {
     blockDim = {block[0], block[1], block[2]};
-    for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)
-        for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
-            for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x)
-                for (threadIdx.z = 0; threadIdx.z < block[2]; ++threadIdx.z)
-                    for (threadIdx.y = 0; threadIdx.y < block[1]; ++threadIdx.y)
-                        for (threadIdx.x = 0; threadIdx.x < block[0]; ++threadIdx.x)
-                            call(kernel, arguments, std::index_sequence_for<P...>{});
+    const size_t threads = size_t(block[0]) * block[1] * block[2], all = threads * grid[0] * grid[1] * grid[2];
+    for (size_t step = 0; step < all; ++step) {
+        const size_t place = backwards ? all - 1 - step : step;
+        blockIdx = index_of(place / threads, grid);
+        threadIdx = index_of(place % threads, block);
+        call(kernel, arguments, std::index_sequence_for<P...>{});
+    }
 }
 
 // Gives 0 for a name that there is not.
-extern "C" int launch(const char *name, const unsigned *grid, const unsigned *block, void **arguments) {
+extern "C" int launch(const char *name, const unsigned *grid, const unsigned *block, int backwards, void **arguments) {
 #define TRY(kernel) \
-    if (!std::strcmp(name, #kernel)) return run(kernel, grid, block, arguments), 1;
+    if (!std::strcmp(name, #kernel)) return run(kernel, grid, block, backwards != 0, arguments), 1;
     TRY(fastscnn_frame_u8)
     TRY(fastscnn_frame_f32)
     TRY(fastscnn_frame_f16)
@@ -40,10 +45,14 @@ extern "C" int launch(const char *name, const unsigned *grid, const unsigned *bl
     TRY(fastscnn_winners_f32)
     TRY(fastscnn_labels_f16)
     TRY(fastscnn_labels_f32)
-    TRY(fastscnn_probabilities_f16_f16)
-    TRY(fastscnn_probabilities_f16_f32)
-    TRY(fastscnn_probabilities_f32_f16)
-    TRY(fastscnn_probabilities_f32_f32)
+    TRY(fastscnn_softmax_f16_f16)
+    TRY(fastscnn_softmax_f16_f32)
+    TRY(fastscnn_softmax_f32_f16)
+    TRY(fastscnn_softmax_f32_f32)
+    TRY(fastscnn_sigmoid_f16_f16)
+    TRY(fastscnn_sigmoid_f16_f32)
+    TRY(fastscnn_sigmoid_f32_f16)
+    TRY(fastscnn_sigmoid_f32_f32)
     return 0;
 }
 

@@ -3,7 +3,9 @@
 import csv
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,9 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from fastscnn.model import checkpoint
-from fastscnn.model.training import Recipe, Trainer
+from fastscnn.model.training import Recipe
+from fastscnn.model.training.journal import Journal
 from fastscnn.model.training.machine import enter
-from fastscnn.model.training.trainer import TrainingError
+from fastscnn.model.training.trainer import Trainer, TrainingError
 from fastscnn.runtime.errors import ArtifactError, UsageError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,7 +44,7 @@ def losses(folder: Path) -> list[str]:
 def test_a_few_images_are_learnt_by_heart(rectangles: Path, tmp_path: Path) -> None:
     plain = ["scales=[1, 1]", "flip=false", "brightness=0", "channel_noise=0", "dropout=0", "crop=[96, 96]"]
     trainer = train(
-        tmp_path / "run", f"data={rectangles}", *plain, "epochs=80", "batch=6", "evaluate_every=80", "optimizer=adamw",
+        tmp_path / "run", f"data={rectangles}", *plain, "epochs=40", "batch=3", "evaluate_every=40", "optimizer=adamw",
         "learning_rate=0.01", "weight_decay=0", "ema=0.9"
     )  # fmt: skip
     last = trainer.history[-1]
@@ -103,7 +106,7 @@ def test_two_processes_see_the_loss_of_one_with_the_same_batch(rectangles: Path,
     start = checkpoint.untrained(checkpoint.load(_bands(rectangles, tmp_path)).classes, seed=1)
     checkpoint.save(tmp_path / "start.safetensors", start)
     arguments = ["cityscapes", f"data={rectangles}", *SMALL, "workers=0", "batch=6", "epochs=4", "dropout=0"]
-    arguments += ["freeze_norm=true", "weights=start.safetensors", "learning_rate=0.001"]
+    arguments += ["freeze_norm=true", "weights=start.safetensors", "learning_rate=0.001", "auxiliary=0"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     for count in ("1", "2"):
         done = subprocess.run(
@@ -141,7 +144,7 @@ def test_a_folder_with_a_run_is_not_overwritten(rectangles: Path, tmp_path: Path
     assert other.returncode == 2
     assert "trained with seed=0 (now 3)" in other.stderr
     (tmp_path / "run" / "last.pt").write_bytes(b"PK not a state")
-    with pytest.raises(ArtifactError, match="damaged or not a training state"):
+    with pytest.raises(ArtifactError, match=r"last\.pt is damaged"):
         train(tmp_path / "run", f"data={rectangles}", "epochs=1", resume=True)
 
 
@@ -180,7 +183,7 @@ def test_pretrained_trunk_is_taken_over(rectangles: Path, tmp_path: Path) -> Non
     )
     pretraining = Trainer(recipe, tmp_path / "pre", enter(recipe))
     history = pretraining.run()
-    assert history[-1]["top1"] > 80 and history[-1]["top5"] == 100
+    assert history[-1]["top1"] > 80
     weights = tmp_path / "pre" / "final.safetensors"
     taken = load_file(weights)
     follow = Recipe.read("cityscapes", [f"data={rectangles}", *SMALL, "workers=0", f"weights={weights}"])
@@ -199,3 +202,100 @@ def test_batches_that_cannot_be(rectangles: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UsageError, match="batch is 6 for 4 processes; expected a multiple of 4"):
         train(tmp_path / "b", f"data={rectangles}", "batch=6")
+
+
+def test_killed_between_state_and_journal_nothing_is_missing(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [f"data={rectangles}", "epochs=2", "evaluate_every=1"]
+    with monkeypatch.context() as patched:
+        written = Journal.write
+
+        def killed(journal: Journal, row: dict[str, float]) -> None:
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+            written(journal, row)
+
+        patched.setattr(Journal, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run", *arguments)
+    assert len(losses(tmp_path / "run")) == 1
+    train(tmp_path / "run", *arguments, resume=True)
+    assert len(losses(tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "final.safetensors").exists()
+
+
+def test_two_machines_resume_from_the_first_ones_state(rectangles: Path, tmp_path: Path) -> None:
+    """Each with a folder of its own, of which only the first holds the run."""
+    whole = tmp_path / "whole"
+    arguments = ["cityscapes", f"data={rectangles}", *SMALL, "workers=0", "batch=4", "epochs=3"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def run(folders: tuple[str, str], *more: str) -> None:
+        processes = []
+        for rank, folder in enumerate(folders):
+            env = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            with (tmp_path / f"stderr{rank}").open("w") as said:
+                program = [Path(sys.executable).with_name("fastscnn-train"), *arguments, "-o", folder, *more]
+                processes.append(subprocess.Popen(program, cwd=tmp_path, env=env, stderr=said, stdout=said))
+        for rank, process in enumerate(processes):
+            try:
+                assert process.wait(120) == 0, (tmp_path / f"stderr{rank}").read_text()
+            finally:
+                process.kill()
+                process.wait()
+
+    run(("whole", "other"))
+    state = torch.load(whole / "last.pt", weights_only=True)
+    assert state["epoch"] == 3
+    (tmp_path / "half").mkdir()
+    recipe = Recipe.of({**state["recipe"], "batch": 4})
+    single = Trainer(recipe, tmp_path / "single", enter(recipe))
+    single.history.append({"epoch": 1.0, "loss": 1.0, "learning_rate": 0.1, "seconds": 1.0})
+    single.epoch = 1
+    single._save()
+    (tmp_path / "single" / "last.pt").replace(tmp_path / "half" / "last.pt")
+    run(("half", "nothing"), "--resume")
+    assert "going on after epoch 1 of 3" in (tmp_path / "stderr1").read_text()
+    assert not (tmp_path / "nothing").exists()
+    assert len(losses(tmp_path / "half")) == 3
+
+
+def test_what_a_user_can_get_wrong_is_one_sentence(rectangles: Path, tmp_path: Path, command: Command) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(rectangles, broken)
+    (broken / "images" / "train" / "3.png").write_bytes(b"no image")
+    (tmp_path / "file").write_text("")
+    for more, code, says in (
+        ([f"data={broken}", "workers=1"], 1, "3.png is not an image that OpenCV can read"),
+        ([f"data={rectangles}", "street=2"], 2, "drawn streets have the classes of cityscapes or camvid, not of bands"),
+        ([f"data={rectangles}", "-o", "file/run"], 1, "file/run cannot be written"),
+    ):
+        done = command("fastscnn-train", "cityscapes", *SMALL, *more)
+        assert done.returncode == code, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("fastscnn-train: ")]
+        assert says in line
+        assert "Traceback" not in done.stderr
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('No module named torch', name='torch')")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fastscnn-train"), "camvid", "data=/x"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "pip install 'fastscnn[train]'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_classes_of_pretraining_must_be_the_same_in_both_splits(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "val/b", "val/c"):
+        (tmp_path / place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / place / "0.png"), np.zeros((80, 80, 3), np.uint8))
+    recipe = Recipe.read("imagenet", [f"data={tmp_path}", *SMALL, "warmup=0"])
+    with pytest.raises(UsageError, match=r"different classes \(a, c\)"):
+        Trainer(recipe, tmp_path / "run", enter(recipe))
