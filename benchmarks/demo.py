@@ -64,10 +64,6 @@ def _work(options: argparse.Namespace) -> None:
         log.info("3/3  segment %s", options.input or "a drawn street")
         video, picture = _segment(segmenter, options.input, options.frames, folder)
     print(f"\nmodel    {model}\nreport   {folder / 'benchmark.md'}\nvideo    {video}\npicture  {picture}")
-    if not segmenter.artifact.trained:
-        print(
-            "\nThe weights are random: speed and size are real, the colours mean nothing. Give trained ones with --checkpoint."
-        )
 
 
 def _time(segmenter: Segmenter, model: Path, folder: Path) -> None:

@@ -187,7 +187,7 @@ def test_demo_ends_with_a_video_and_a_picture(tmp_path: Path, capsys: pytest.Cap
     assert main(["--res", "128x256", "--frames", "3", "-o", str(tmp_path / "demo")]) == 0
     told = capsys.readouterr()
     assert "times as fast as the baseline" in told.out
-    assert "The weights are random" in told.out
+    assert "11 classes (camvid), trained weights" in told.out
     names = ["benchmark.md", "fastscnn-cls-128x256.onnx", "overlay.mp4", "overlay.png"]
     assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == names
     picture = cv2.imread(str(tmp_path / "demo" / "overlay.png"))
