@@ -35,7 +35,6 @@ def test_a_log_gets_a_line_a_phase_and_one_now_and_then(
 
 
 def test_a_terminal_shows_phase_and_seconds(exported: Callable[..., Path], tmp_path: Path) -> None:
-    pytest.importorskip("tensorrt_rtx")
     model = exported("cls", (64, 96), precision="fp16", input="uint8")
     program = Path(sys.executable).with_name("fastscnn-trt")
     ours, theirs = pty.openpty()

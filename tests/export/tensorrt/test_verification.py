@@ -22,7 +22,6 @@ from fastscnn.model.checkpoint import load, save, untrained
 from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, onnx_file
 from fastscnn.runtime.gpu import first
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SIZE = (64, 96)
 OPTIONS = BuildOptions(flavour="rtx", targets=("sm86",))
