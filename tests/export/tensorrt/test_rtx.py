@@ -131,7 +131,7 @@ def test_command_builds_reuses_and_inspects(command: Command, exported: Exported
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "e.plan\n"
-    for phase in ("starting TensorRT", "reading the graph", "building the engine"):
+    for phase in ("converting the graph to FP16", "starting TensorRT", "reading the graph", "building the engine"):
         assert phase in done.stderr
     assert "is there already" not in done.stderr
     written = (tmp_path / "e.plan").stat().st_mtime_ns
