@@ -72,17 +72,17 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 def _replace(temporaries: Mapping[Path, Path], former: Mapping[Path, Path]) -> None:
     """Put all in place that are not, or none: a temporary that is gone is in place."""
-    for path, temporary in temporaries.items():
-        if not temporary.exists():
-            continue
-        try:
+    waiting = [path for path, temporary in temporaries.items() if temporary.exists()]
+    try:
+        for path in waiting:
             with _explained(path):
-                if path.is_file() and not former[path].exists():
-                    _keep(path, former[path])
-                temporary.replace(path)
-        except OutputError:
-            _undo(temporaries, former)
-            raise
+                _keep(path, former[path])
+        for path in waiting:  # with nothing in between, because a reader may look
+            with _explained(path):
+                temporaries[path].replace(path)
+    except OutputError:
+        _undo(temporaries, former)
+        raise
 
 
 def _undo(temporaries: Mapping[Path, Path], former: Mapping[Path, Path]) -> None:
@@ -97,6 +97,9 @@ def _undo(temporaries: Mapping[Path, Path], former: Mapping[Path, Path]) -> None
 
 
 def _keep(path: Path, beside: Path) -> None:
+    beside.unlink(missing_ok=True)
+    if not path.is_file():
+        return
     try:
         os.link(path, beside)
     except OSError:  # a file system without links

@@ -27,7 +27,7 @@ class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that are values; what is nothing is told in words where it matters."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default or action.default == 0 else action.help
+        return super()._get_help_string(action) if action.default else action.help
 
 
 _VERIFY = """Compare an engine with ONNX Runtime, and with PyTorch where a checkpoint is given, on the same frames:
