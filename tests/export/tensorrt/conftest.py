@@ -33,6 +33,7 @@ class Behaviour:
 
     gpu: bool = True
     stubborn: tuple[str, ...] = ()  # convolutions that stay in FP32
+    opaque: tuple[str, ...] = ()  # convolutions that end up in a region which tells nothing of its inside
     complaint: str = ""  # logged by a build that fails
     unsupported: int | None = None  # number of the node that the parser does not know
     dla_cores: int = 0
@@ -192,6 +193,8 @@ class StandIn:
             data = {"DataType": word} if self.split_types else {"Format/Datatype": word}
             entry = {"Name": layer.name, "Metadata": f"[ONNX Layer: {layer.name}]\x1e[ONNX Layer: {layer.name}.relu]"}
             entry |= {"LayerType": "CaskConvolution" if layer.type.name == "CONVOLUTION" else "kgen"}
+            if layer.name in self.does.opaque:
+                entry["LayerType"] = "Myelin"
             layers.append(entry | {"Inputs": [data], "Outputs": [data]})
         ends = [(network.get_input(0), 0), (network.get_output(0), 1)]
         tensors = [[t.name, t.dtype.name, t.shape, mode] for t, mode in ends]

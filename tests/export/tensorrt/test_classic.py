@@ -75,6 +75,16 @@ def test_a_convolution_left_in_fp32_fails_by_name(
     assert layer.precision == "fp32"
 
 
+def test_a_convolution_that_tells_nothing_is_fp32_only_where_nothing_else_is_allowed(
+    board: Board, exported: Exported, tmp_path: Path
+) -> None:
+    board("8.6.0", opaque=(SOME,))
+    with pytest.raises(ParityError, match=f"{SOME} has a precision that TensorRT does not tell"):
+        build(exported(), tmp_path / "e.plan")
+    board("8.6.0", opaque=(SOME,))
+    assert build(exported(), tmp_path / "e.plan", BuildOptions(precision="fp32")).description.precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("complaint", "kind", "advice"),
     [

@@ -53,7 +53,7 @@ def test_log_lines_stand_alone_and_the_line_fits_the_terminal(monkeypatch: pytes
 
 
 def test_a_terminal_shows_phase_and_seconds(exported: Callable[..., Path], tmp_path: Path) -> None:
-    model = exported("cls", (64, 96), precision="fp16", input="uint8")
+    model = exported("cls", (64, 96))
     program = Path(sys.executable).with_name("fastscnn-trt")
     ours, theirs = pty.openpty()
     arguments = [program, "build", model, "-o", tmp_path / "e.plan", "--flavour", "rtx", "--target", "sm86"]  # fmt: skip
@@ -71,6 +71,7 @@ def test_a_terminal_shows_phase_and_seconds(exported: Callable[..., Path], tmp_p
     os.close(ours)
     assert running.wait() == 0, shown
     assert b" s  reading the graph" in shown
+    assert b"\x1b[Kconverting the FP32 graph to FP16;" in shown, "a log line stands alone"
     assert b" s  building the engine" in shown
     assert b" s  compiling the decode kernels" in shown
     assert shown.count(b"\r\x1b[K") > 3, "one line, drawn again"
