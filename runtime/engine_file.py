@@ -137,7 +137,11 @@ class EngineDescription:
             binaries = dict(content["kernels"] or {})
             digest = binaries.pop("digest", None)
             kernels = digest and Kernels(digest, {t: base64.b64decode(b, validate=True) for t, b in binaries.items()})
-            fields = {field.name: content[field.name] for field in dataclasses.fields(Artifact)}
+            fields = {
+                field.name: content[field.name]
+                for field in dataclasses.fields(Artifact)
+                if field.name in content or field.default is dataclasses.MISSING  # one with a default is younger
+            }
             return cls(artifact=Artifact.from_fields(fields), layers=layers, kernels=kernels, **engine)
         except KeyError as error:
             raise ArtifactError(f"{source} lacks {error}; it was cut or edited. {_AGAIN}") from None
@@ -160,14 +164,19 @@ def read(path: str | Path) -> tuple[bytes, EngineDescription]:
     Raises:
         ArtifactError: one of the two is missing, damaged, or was made for the other's like.
     """
-    path = Path(path)
-    for attempt in range(_ATTEMPTS):
-        description = read_description(path)
-        plan = _bytes(path, "an engine")
-        if digest(plan) == description.sha256:
-            return plan, description
-        if attempt + 1 < _ATTEMPTS:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _read(Path(path))
+        except ArtifactError:
             time.sleep(_PAUSE)  # a build may be replacing the pair at this moment
+    return _read(Path(path))
+
+
+def _read(path: Path) -> tuple[bytes, EngineDescription]:
+    description = read_description(path)
+    plan = _bytes(path, "an engine")
+    if digest(plan) == description.sha256:
+        return plan, description
     raise ArtifactError(
         f"{path} ({len(plan):,} bytes) is not the engine that {description_path(path).name} describes "
         f"({description.size:,} bytes, sha256 {description.sha256[:12]}…): it is damaged, was replaced without its "

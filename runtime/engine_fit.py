@@ -46,20 +46,6 @@ def misfits(description: EngineDescription) -> list[str]:
     return reasons
 
 
-def expect_fit(description: EngineDescription, source: str) -> None:
-    """Refuse an engine that cannot run here.
-
-    Raises:
-        DeviceError: with every reason, and the command that builds one that fits.
-    """
-    reasons = misfits(description)
-    if reasons:
-        raise DeviceError(
-            f"{source} does not fit this machine: {'; '.join(reasons)}. "
-            f"Where there is a GPU, build it there with: fastscnn-trt build {description.source}"
-        )
-
-
 _VERSION_RULE = {
     ("tensorrt", False): "engines fit one version. Build with --version-compatible for later ones",
     ("tensorrt", True): "a version-compatible engine runs on the same major version, from its own minor version up",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -46,32 +47,71 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     between two replacements, so a set must be able to tell that it is mixed, by a checksum for one.
 
     Raises:
-        OutputError: no such folder, no permission, no space; nothing is left behind.
+        OutputError: no such folder, no permission, no space; the old set stays and nothing else is left behind.
     """
     targets = {path.resolve(): data for path, data in files.items()}
     temporaries = {path: partial(path) for path in targets}
+    former = {path: partial(path) for path in targets}
     try:
         for path, data in targets.items():
-            with temporaries[path].open("wb") as file:
+            with _explained(path), temporaries[path].open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        with _held(next(iter(targets)).parent):
+        first = next(iter(targets))
+        with _explained(first), _held(first.parent):
             try:
-                _replace(temporaries)
+                _replace(temporaries, former)
             except (KeyboardInterrupt, SystemExit):  # obeyed, but not with half a set in place
-                _replace({path: temporary for path, temporary in temporaries.items() if temporary.exists()})
+                _replace(temporaries, former)
                 raise
-    except OSError as error:
-        raise unwritable(next(iter(targets)), error) from error
     finally:
-        for temporary in temporaries.values():
+        for temporary in [*temporaries.values(), *former.values()]:
             temporary.unlink(missing_ok=True)
 
 
-def _replace(temporaries: Mapping[Path, Path]) -> None:
+def _replace(temporaries: Mapping[Path, Path], former: Mapping[Path, Path]) -> None:
+    """Put all in place that are not, or none: a temporary that is gone is in place."""
+    waiting = [path for path, temporary in temporaries.items() if temporary.exists()]
+    try:
+        for path in waiting:
+            with _explained(path):
+                _keep(path, former[path])
+        for path in waiting:  # with nothing in between, because a reader may look
+            with _explained(path):
+                temporaries[path].replace(path)
+    except OutputError:
+        _undo(temporaries, former)
+        raise
+
+
+def _undo(temporaries: Mapping[Path, Path], former: Mapping[Path, Path]) -> None:
     for path, temporary in temporaries.items():
-        temporary.replace(path)
+        if temporary.exists():
+            continue
+        with contextlib.suppress(OSError):  # the first failure is the one to tell
+            if former[path].exists():
+                former[path].replace(path)
+            else:
+                path.unlink()
+
+
+def _keep(path: Path, beside: Path) -> None:
+    beside.unlink(missing_ok=True)
+    if not path.is_file():
+        return
+    try:
+        os.link(path, beside)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, beside)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 @contextlib.contextmanager

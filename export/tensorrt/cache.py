@@ -24,10 +24,13 @@ def recorded(options: BuildOptions) -> dict[str, object]:
     return {name: value for name, value in dataclasses.asdict(options).items() if name not in _NOT_OF_THE_PLAN}
 
 
-def key(source: bytes, binding: Binding, options: BuildOptions, targets: tuple[str, ...], device: str) -> str:
-    """sha256 over ONNX file, flavour, version, device and options."""
+def key(
+    source: bytes, binding: Binding, options: BuildOptions, targets: tuple[str, ...], device: str, converter: str
+) -> str:
+    """sha256 over ONNX file, converter to FP16 ("" without one), flavour, version, device and options."""
     parts = {
         "source": engine_file.digest(source),
+        "converter": converter,
         "flavour": binding.flavour,
         "version": binding.version,
         "targets": targets,

@@ -60,6 +60,11 @@ class Capabilities:
     dla: bool
     cross_build: bool  # for GPUs that are not there, on a machine without one
 
+    @property
+    def dla_takes_types(self) -> bool:
+        """Whether the DLA takes strongly typed networks: since there is no other way to ask for FP16."""
+        return self.strong_typing and not self.fp16_flag
+
 
 def capabilities(binding: Binding) -> Capabilities:
     """Look the installed version up.

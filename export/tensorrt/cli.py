@@ -15,12 +15,21 @@ from ...runtime.artifact import PRECISIONS
 from ...runtime.errors import FAILED, UsageError
 from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
-from .engine import abandoned, build
+from .engine import abandoned, build, expect_distinct, files
 from .options import OPTIMIZATION_LEVELS, BuildOptions, size
 from .progress import Progress
 from .verification import verify
 
 Work = Callable[[argparse.Namespace], None]
+
+
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that are values; what is nothing is told in words where it matters."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 _VERIFY = """Compare an engine with ONNX Runtime, and with PyTorch where a checkpoint is given, on the same frames:
 logits, labels, and mIoU where labels are given. Exit code 3: they part by more than the bound. On a machine that cannot
 run the engine the others are compared all the same, and exit code 4 says that the engine was not among them."""
@@ -50,7 +59,7 @@ def _subcommand(commands: Any, name: str, description: str, work: Work) -> argpa
         name,
         help=description.partition(":")[0],
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Defaults,
     )
     made.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show TensorRT's log and tracebacks"
@@ -105,7 +114,12 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _build(options: argparse.Namespace) -> None:
     _expect_json(options.json)
-    terminal = sys.stderr if sys.stderr.isatty() else None
+    if options.json and options.json != "-":
+        taken = files(options.model, options.output, options.timing_cache)
+        expect_distinct({**taken, "the report": Path(options.json)})
+    progress = Progress(sys.stderr if sys.stderr.isatty() else None)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(progress.make_room)
     built = build(
         options.model,
         options.output,
@@ -122,7 +136,7 @@ def _build(options: argparse.Namespace) -> None:
             allow_fp32_layers=options.allow_fp32_layers,
         ),
         force=options.force,
-        progress=Progress(terminal),
+        progress=progress,
     )
     if options.json:
         command.write_json(options.json, {**report.as_json(built.description, []), "reused": built.reused})

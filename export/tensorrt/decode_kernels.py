@@ -24,14 +24,24 @@ def complete(description: EngineDescription) -> bool:
     return held is not None and held.digest == digest() and set(held.binaries) == set(description.targets)
 
 
-def compiled(targets: Sequence[str]) -> Kernels | None:
-    """A binary for each target that the compiler knows, or None; what is missing is said aloud."""
-    binaries: dict[str, bytes] = {}
+def compiled(targets: Sequence[str], held: Kernels | None = None) -> Kernels | None:
+    """A binary for each target that the compiler knows, or None; what is missing is said aloud.
+
+    Of the binaries `held`, those of today's source are kept as they are, and all of them where fewer would replace them.
+    """
+    today = held is not None and held.digest == digest()
+    binaries = (
+        {target: held.binaries[target] for target in targets if target in held.binaries} if held and today else {}
+    )
     for target in targets:
+        if target in binaries:
+            continue
         try:
             binaries[target] = _binary(_SERVED_BY.get(target, target))
         except (DeviceError, UsageError) as error:
-            log.warning("no decode kernels for %s, so a robot with it decodes on its CPU: %s", target, error)
+            log.warning("no decode kernels for %s: %s", target, error)
+    if held is not None and len(binaries) < len(held.binaries):
+        return held
     return Kernels(digest(), binaries) if binaries else None
 
 

@@ -6,22 +6,23 @@ import dataclasses
 import datetime
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ...runtime import command, engine_file, onnx_file
 from ...runtime.artifact import Artifact
 from ...runtime.engine_file import EngineDescription
 from ...runtime.engine_fit import system
-from ...runtime.errors import DeviceError, ParityError, UsageError
+from ...runtime.errors import BuildError, DeviceError, ParityError, UsageError
 from ...runtime.files import write_atomically
 from ...runtime.gpu import Gpu, gpus
-from ...runtime.tensorrt_binding import Binding, find
+from ...runtime.tensorrt_binding import NAMES, Binding, find
 from . import cache, decode_kernels, explain
 from .capabilities import Capabilities, capabilities
 from .engine_builder import EngineBuilder, Plan, strongly_typed
-from .half import to_half
+from .half import converter, to_half
 from .options import BuildOptions, check_supported, targets
 from .progress import Progress
 from .readback import Readback
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds for TensorRT to notice that the build is not wanted any more
 _building = threading.Lock()  # builds at once would spoil each other's timings and mix their errors
 _abandoned = threading.Event()
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def build(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Built:
-    """Build an engine and leave it at `output` with its description beside it, or leave nothing.
+    """Build an engine and leave it at `output` with its description beside it, or leave what was there.
+
+    What a timing cache learnt is kept all the same.
 
     Args:
         model: a file that fastscnn-export wrote.
@@ -57,7 +61,7 @@ def build(
         progress: where to show phase and time; log lines without it.
 
     Raises:
-        UsageError: an option that the installed TensorRT would not heed.
+        UsageError: an option that the installed TensorRT would not heed, or one file for two purposes.
         ArtifactError: a model that is not one.
         DeviceError: no TensorRT, no GPU where one is needed, a graph or target that it does not take.
         BuildError: TensorRT ran out of memory or tactics.
@@ -65,22 +69,24 @@ def build(
         OutputError: the files cannot be written.
     """
     options, progress = options or BuildOptions(), progress or Progress()
+    expect_distinct(files(model, output, options.timing_cache))
     source = onnx_file.read(model)
     artifact = onnx_file.artifact(source, str(model))
     if options.precision == "fp32" and artifact.precision == "fp16":
         raise UsageError(
             f"{model} is an FP16 graph; expected an FP32 one for --precision fp32. Export it again without --precision fp16"
         )
-    path = Path(output) if output is not None else Path(model).with_suffix(".plan")
-    command.expect_folder(path, options.timing_cache)
-    binding = find(options.flavour)
+    path = destination(model, output)
+    command.expect_folder(path, engine_file.description_path(path), options.timing_cache)
+    binding = _binding(options.flavour)
     can = capabilities(binding)
     check_supported(options, binding, can)
     gpu = _gpu(binding, can)
     chosen = targets(options, can, gpu)
     device = "" if can.cross_build or gpu is None else gpu.name
-    key = cache.key(source, binding, options, chosen, device)
-    reused, timed = None if force else cache.find(path, key), None
+    converts = options.precision == "fp16" and artifact.precision == "fp32" and strongly_typed(options, can)
+    key = cache.key(source, binding, options, chosen, device, converter() if converts else "")
+    reused = None if force else cache.find(path, key)
     if reused is not None:
         plan, description = reused
         log.info("%s is there already, built from the same file with the same options; --force builds it anew", path)
@@ -91,27 +97,67 @@ def build(
         )  # fmt: skip
         opens_here = gpu is not None and gpu.target in chosen
         job = EngineBuilder(binding, can, options, chosen, opens_here, progress, _earlier(options.timing_cache))
-        made = _run(job, source, artifact, str(model))
+        made = _run(job, source, artifact, str(model), converts)
+        if options.timing_cache is not None and made.timing_cache is not None:
+            write_atomically(
+                options.timing_cache, made.timing_cache
+            )  # also where the engine is refused: it took minutes
         _check_precision(made.found, options, job.strong)
         plan = made.data
-        timed = made.timing_cache
         description = _describe(made, job, artifact, source, Path(model).name, device, key)
     complete = description
     if not decode_kernels.complete(description):
         progress.phase("compiling the decode kernels")
-        complete = dataclasses.replace(description, kernels=decode_kernels.compiled(chosen))
+        kernels = _in_thread(lambda: decode_kernels.compiled(chosen, description.kernels), progress)
+        complete = dataclasses.replace(description, kernels=kernels)
     progress.clear()
     if reused is None or complete != description:
         engine_file.write(path, plan, complete)
-        if options.timing_cache is not None and timed is not None:
-            write_atomically(options.timing_cache, timed)
         log.info("wrote %s, %.1f MB, %s, in %.1f s", path, len(plan) / 1e6, complete.precision, progress.seconds)
     return Built(path, complete, reused is not None)
+
+
+def destination(model: str | Path, output: str | Path | None) -> Path:
+    return Path(output) if output is not None else Path(model).with_suffix(".plan")
+
+
+def files(model: str | Path, output: str | Path | None, timing_cache: Path | None) -> dict[str, Path]:
+    """What a build reads and writes, by its purpose."""
+    path = destination(model, output)
+    named = {"the model": Path(model), "the engine": path, "its description": engine_file.description_path(path)}
+    return named if timing_cache is None else {**named, "the timing cache": timing_cache}
+
+
+def expect_distinct(purposes: Mapping[str, Path]) -> None:
+    """Refuse one file for two purposes, links followed: the later would destroy the earlier.
+
+    Raises:
+        UsageError: names both purposes.
+    """
+    taken: dict[Path, str] = {}
+    for purpose, path in purposes.items():
+        other = taken.setdefault(path.resolve(), purpose)
+        if other != purpose:
+            raise UsageError(
+                f"{path} would be both {other} and {purpose}; expected a file for each. Choose another name"
+            )
 
 
 def abandoned() -> bool:
     """Whether a build was interrupted, so that threads of TensorRT may run on and crash an interpreter that ends around them."""
     return _abandoned.is_set()
+
+
+def _binding(flavour: str | None) -> Binding:
+    try:
+        return find(flavour)
+    except DeviceError as missing:
+        if flavour == "tensorrt":
+            try:
+                gpus()
+            except DeviceError as error:  # then an installed one would not build here either
+                raise DeviceError(f"{missing}. {explain.elsewhere(NAMES[flavour], str(error))}") from None
+        raise
 
 
 def _gpu(binding: Binding, can: Capabilities) -> Gpu | None:
@@ -134,19 +180,25 @@ def _earlier(timing_cache: Path | None) -> bytes:
         ) from error
 
 
-def _run(job: EngineBuilder, source: bytes, artifact: Artifact, name: str) -> Plan:
+def _run(job: EngineBuilder, source: bytes, artifact: Artifact, name: str, converts: bool) -> Plan:
     """Prepare the graph and build it in a thread of its own, while this one shows progress and hears Ctrl-C."""
-    options = job.options
-    head_inside = options.head_in_engine or artifact.head == "logits"
-    graph = source if head_inside else onnx_file.without_head(source, name)
-    if options.precision == "fp16" and artifact.precision == "fp32" and strongly_typed(options, job.can):
-        graph = to_half(graph, artifact, head_inside and artifact.head != "logits", name)
-    with _building:
-        return _in_thread(lambda: job.run(graph, onnx_file.nodes(graph)), job.progress)
+
+    def work() -> Plan:
+        head_inside = job.options.head_in_engine or artifact.head == "logits"
+        graph = source if head_inside else onnx_file.without_head(source, name)
+        with _building:  # held by the worker, which may outlive an interrupted call
+            if job.progress.cancelled.is_set():
+                raise BuildError("interrupted before it began")
+            if converts:
+                job.progress.phase("converting the graph to FP16")
+                graph = to_half(graph, artifact, head_inside and artifact.head != "logits", name)
+            return job.run(graph, onnx_file.nodes(graph))
+
+    return _in_thread(work, job.progress)
 
 
-def _in_thread(work: Callable[[], Plan], progress: Progress) -> Plan:
-    results: list[Plan] = []
+def _in_thread(work: Callable[[], _Result], progress: Progress) -> _Result:
+    results: list[_Result] = []
     failures: list[BaseException] = []
 
     def target() -> None:

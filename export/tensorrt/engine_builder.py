@@ -44,7 +44,7 @@ class EngineBuilder:
 
     @property
     def strong(self) -> bool:
-        """Whether the graph's types decide. Before 11 the DLA takes only networks without binding types."""
+        """Whether the graph's types decide."""
         return strongly_typed(self.options, self.can)
 
     def run(self, graph: bytes, nodes: Sequence[tuple[str, str]]) -> Plan:
@@ -159,11 +159,14 @@ class EngineBuilder:
         runtime = module.Runtime(logger(module))
         if self.options.version_compatible:
             runtime.engine_host_code_allowed = True  # such plans carry a small runtime; this one was built a moment ago
+        if self.options.dla is not None:
+            runtime.DLA_core = self.options.dla
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise explain.failure("opening the engine that it built", said.errors, self.binding)
-        return readback.from_engine(engine, module, self.can, types, self.strong)
+        binding_types = self.strong or self.options.precision == "fp32"  # without FP16 and TF32 nothing may be lowered
+        return readback.from_engine(engine, module, self.can, types, binding_types)
 
 
 def strongly_typed(options: BuildOptions, can: Capabilities) -> bool:
-    return can.strong_typing and not (options.dla is not None and can.fp16_flag)
+    return can.strong_typing if options.dla is None else can.dla_takes_types

@@ -20,7 +20,6 @@ _CAUSES: tuple[tuple[str, type[FastSCNNError], str], ...] = (
     (r"out of memory|OutOfMemory|insufficient memory|bad_alloc|cudaErrorMemoryAllocation|FAILED_ALLOCATION", BuildError, _MEMORY),
     (r"[Cc]ould not find any implementation", BuildError, f"no tactic fits, and most often {_MEMORY[0].lower()}{_MEMORY[1:]}; if that does not help, --opt-level 3 or higher tries more tactics"),
     (r"[Uu]nsupported SM|compute capability.*not supported|SM.*is not supported", DeviceError, "this TensorRT does not know the GPU. Install the version made for it"),
-    (r"no importer|[Nn]o Importer registered|opset", DeviceError, "this TensorRT is too old for the graph. Install a newer one, or export with the default opset"),
     (r"libnvinfer_builder_resource|nvinfer_builder_resource", DeviceError, "TensorRT's builder library is not installed. Install the full package, not the runtime alone (libnvinfer-dev, or pip's tensorrt)"),
     (r"DLA", BuildError, "the DLA does not take this network. Build without --dla"),
 )  # fmt: skip
@@ -44,8 +43,13 @@ def failure(during: str, messages: Sequence[str], binding: Binding) -> FastSCNNE
 def no_builder(binding: Binding, messages: Sequence[str], reason: str) -> DeviceError:
     """The classic builder does not start without a GPU; tells where to build and what to run there."""
     said = _short(messages[0]) if messages else reason
-    return DeviceError(
-        f"{binding.name} builds on the device that the engine is for, and it does not start here ({said}). Copy the ONNX file to "
+    return DeviceError(elsewhere(binding.name, said))
+
+
+def elsewhere(name: str, reason: str) -> str:
+    """Where to build instead, and what to run there."""
+    return (
+        f"{name} builds on the device that the engine is for, and it does not start here ({reason}). Copy the ONNX file to "
         "the robot and run there: fastscnn-trt build MODEL.onnx. For RTX cards an engine can be built on any machine: "
         "pip install 'fastscnn[rtx]' and build with --flavour rtx --target sm86,sm89"
     )

@@ -21,6 +21,15 @@ _LARGEST = 65504.0  # of float16
 _INPUT = "image"
 
 
+def converter() -> str:
+    """Name and version of what converts, because it shapes the engine; the name alone where it is missing."""
+    try:
+        from onnxruntime import __version__ as version
+    except ImportError:
+        version = ""
+    return f"onnxruntime {version}"
+
+
 def to_half(graph: bytes, artifact: Artifact, head: bool, source: str) -> bytes:
     """The same network with FP16 weights and activations; input `image` keeps its type.
 

@@ -14,11 +14,10 @@ _made: dict[int, Any] = {}  # TensorRT wants one logger a process, so one a modu
 
 
 class Gathered:
-    """Errors and warnings since the gathering began, oldest first."""
+    """Errors since the gathering began, oldest first."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-        self.warnings: list[str] = []
 
 
 _gatherings: list[Gathered] = []
@@ -33,13 +32,15 @@ def logger(module: Any) -> Any:
 
 @contextlib.contextmanager
 def gathered() -> Iterator[Gathered]:
-    """Collect what TensorRT complains about meanwhile, from whichever thread."""
+    """Collect TensorRT's errors meanwhile, from whichever thread; those that no exception follows become warnings."""
     gathering = Gathered()
     _gatherings.append(gathering)
     try:
         yield gathering
     finally:
         _gatherings.remove(gathering)
+    for message in gathering.errors:
+        _log.warning("TensorRT: %s", message)
 
 
 def _make(module: Any) -> Any:
@@ -58,12 +59,10 @@ def _make(module: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             level = levels.get(severity, logging.WARNING)
-            # An error also ends in the exception that explains it, so alone it is a detail.
+            # Most errors end in an exception that explains them, so alone they are a detail; see `gathered`.
             _log.log(logging.DEBUG if level == logging.ERROR else level, "TensorRT: %s", message)
             for gathering in _gatherings:
                 if level == logging.ERROR:
                     gathering.errors.append(message)
-                elif level == logging.WARNING:
-                    gathering.warnings.append(message)
 
     return Log()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 log = logging.getLogger("fastscnn.tensorrt")
 _BEAT = 1.0  # seconds between two looks at the clock on a terminal
 _LINE = 30.0  # and between two lines of a log
+_COLUMNS = 80  # of a terminal that does not tell
 
 
 class Progress:
@@ -61,11 +63,25 @@ class Progress:
             self._terminal.write("\r\033[K")
             self._terminal.flush()
 
+    def make_room(self, record: logging.LogRecord) -> bool:
+        """A filter for a handler that writes to the same terminal: the record gets a line of its own."""
+        self.clear()
+        return True
+
     def _draw(self) -> None:
         if self._terminal is not None:
             detail = f": {self._detail}" if self._detail else ""
-            self._terminal.write(f"\r\033[K{self.seconds:5.0f} s  {self._phase}{detail}"[:120])
+            line = f"{self.seconds:5.0f} s  {self._phase}{detail}"
+            self._terminal.write("\r\033[K" + line[: _width(self._terminal) - 1])  # a full line would wrap
             self._terminal.flush()
+
+
+def _width(terminal: TextIO) -> int:
+    """Columns; `shutil.get_terminal_size` would ask stdout, which may be a file."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
 
 
 def monitor(module: Any, progress: Progress) -> Any:

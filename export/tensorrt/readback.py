@@ -27,6 +27,7 @@ _PRECISIONS = (
 )
 _TYPE_KEYS = ("Format/Datatype", "DataType", "Datatype", "Format")  # 11.x splits the first into two
 _OPAQUE = ("Myelin",)  # one layer for a region of many; its ends do not tell what runs inside
+_WORST_FIRST = ("fp32", None)  # where layers differ about one convolution; what is narrower comes after
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,26 @@ class Readback:
     unknown: tuple[str, ...]  # convolutions whose precision nothing tells
 
 
-def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, strong: bool) -> Readback:
+def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, binding_types: bool) -> Readback:
     """Ask the engine.
 
     Args:
         types: the network's own account, of `from_network`.
-        strong: whether the network's types are binding; then they answer where the inspector does not.
+        binding_types: whether the builder had to keep the network's types; then they answer where the inspector does not.
 
     Raises:
         BuildError: an inspector that gives no layers.
     """
     text = engine.create_engine_inspector().get_engine_information(module.LayerInformationFormat.JSON)
-    nodes = [node for layer in types.layers for node in layer.convolutions]
-    layers = tuple(_layer(entry, nodes) for entry in _entries(text))
-    found = {node: layer.precision for layer in layers for node in layer.convolutions}
-    if strong:
-        declared = {node: layer.precision for layer in types.layers for node in layer.convolutions}
-        found = {node: found.get(node) or declared[node] for node in nodes}
+    layers, rest = _layers(_entries(text), types.layers)
+    declared = {node: layer.precision for layer in types.layers for node in layer.convolutions}
+    told: dict[str, list[str | None]] = {}
+    for layer in layers:
+        for node in layer.convolutions:
+            told.setdefault(node, []).append(layer.precision)
+    found = {node: min(told.get(node, [rest]), key=_rank) for node in declared}
+    if binding_types:
+        found = {node: precision or declared[node] for node, precision in found.items()}
     memory = engine.device_memory_size_v2 if can.memory_v2 else engine.device_memory_size
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     tensors = tuple(
@@ -68,7 +72,7 @@ def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, st
         )
         for name in names
     )
-    return _readback(tensors, layers, int(memory), "inspector", {node: found.get(node) for node in nodes})
+    return _readback(tensors, layers, int(memory), "inspector", found)
 
 
 def from_network(network: Any, module: Any) -> Readback:
@@ -112,13 +116,48 @@ def _entries(text: str) -> Sequence[Mapping[str, Any]]:
     return [entry if isinstance(entry, dict) else {"Name": str(entry)} for entry in layers]
 
 
-def _layer(entry: Mapping[str, Any], convolutions: Sequence[str]) -> EngineLayer:
-    name, kind = str(entry.get("Name", "")), str(entry.get("LayerType", "unknown"))
-    parts = set(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(entry.get("Metadata", "")))) or set(
-        re.split(r" \+ | \|\| ", name)
-    )
-    computed = () if kind == "Reformat" else tuple(node for node in convolutions if node in parts)
-    return EngineLayer(name, kind, _precision(entry, kind), computed)
+def _layers(
+    entries: Sequence[Mapping[str, Any]], network: Sequence[EngineLayer]
+) -> tuple[tuple[EngineLayer, ...], str | None]:
+    """The engine's layers, and the precision of the convolutions that none of them has.
+
+    A region without metadata tells only its first and last node, `{ForeignNode[first...last]}`. In between, in the graph's
+    order, it has those that no layer names. What is left can only be in layers that tell nothing; if all are the DLA's, it is FP16.
+    """
+    order = {layer.name: index for index, layer in enumerate(network)}
+    convolutions = [node for layer in network for node in layer.convolutions]
+    working = [entry for entry in entries if _kind(entry) != "Reformat"]
+    named = set().union(*(_parts(entry) for entry in working))
+    layers, hiding = [], set()
+    for entry in entries:
+        kind, parts, computed = _kind(entry), _parts(entry), []
+        if kind != "Reformat":
+            span = _span(entry, order)
+            computed = [n for n in convolutions if n in parts or (order[n] in span and n not in named)]
+            if not span and parts.isdisjoint(order):
+                hiding.add(kind)
+        layers.append(EngineLayer(str(entry.get("Name", "")), kind, _precision(entry, kind), tuple(computed)))
+    return tuple(layers), "fp16" if hiding == {"DLA"} else None
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("LayerType", "unknown"))
+
+
+def _parts(entry: Mapping[str, Any]) -> set[str]:
+    """The graph's nodes that an entry names, among other words."""
+    named = re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(entry.get("Metadata", "")))
+    return set(named or re.split(r" \+ | \|\| ", str(entry.get("Name", ""))))
+
+
+def _span(entry: Mapping[str, Any], order: Mapping[str, int]) -> range:
+    ends = re.search(r"\{ForeignNode\[(.+?)(?:\.\.\.(.+?))?\]\}", str(entry.get("Name", "")))
+    first, last = (ends[1], ends[2] or ends[1]) if ends else ("", "")
+    return range(order[first], order[last] + 1) if first in order and last in order else range(0)
+
+
+def _rank(precision: str | None) -> int:
+    return _WORST_FIRST.index(precision) if precision in _WORST_FIRST else len(_WORST_FIRST)
 
 
 def _precision(entry: Mapping[str, Any], kind: str) -> str | None:

@@ -71,5 +71,5 @@ def _counted(counts: Counter[str]) -> str:
 
 def _kernels(description: EngineDescription) -> str:
     if description.kernels is None:
-        return "none needed" if description.head_inside else "none, so labels are decoded on the CPU"
+        return "none needed" if description.head_inside else "none"
     return ", ".join(description.kernels.binaries)

@@ -42,7 +42,10 @@ class EngineRunner:
             with gathered() as said:
                 self._runtime = binding.module.Runtime(logger(binding.module))
                 if description.version_compatible:
-                    self._runtime.engine_host_code_allowed = True  # its sha256 is the one that the builder wrote
+                    # Such plans carry code. Their checksum tells damage, not origin: both come from the same two files.
+                    self._runtime.engine_host_code_allowed = True
+                if description.dla is not None:
+                    self._runtime.DLA_core = description.dla
                 self._engine = self._runtime.deserialize_cuda_engine(plan)
                 self._context: Any = self._engine.create_execution_context() if self._engine is not None else None
                 if self._context is None:

@@ -150,15 +150,22 @@ def verify(
             sides["PyTorch"] = _pytorch(Path(checkpoint), artifact, decoder)
         sides["ONNX Runtime"] = _onnx(_source(Path(engine), onnx, description), artifact, decoder)
         if not result.misfits:
-            sides["the engine"] = _engine(stack.enter_context(EngineRunner(plan, description, str(engine))), decoder)
+            try:
+                sides["the engine"] = _engine(
+                    stack.enter_context(EngineRunner(plan, description, str(engine))), decoder
+                )
+            except DeviceError as error:  # such as pycuda that is missing; the others are compared all the same
+                result.misfits.append(str(error))
         names = list(sides)
         result.comparisons = [Comparison(name, names[0], TOLERANCE[artifact.precision]) for name in names[1:]]
         scores = {name: Confusion(len(artifact.classes)) for name in names}
         chosen = itertools.islice(_frames(frames, artifact), count)
         for batch in iter(lambda: list(itertools.islice(chosen, artifact.batch)), []):
-            _compare(batch, list(sides.values()), artifact, decoder, result.comparisons)
+            image = _batch(batch, artifact)
+            answers = [side(image)[: len(batch)] for side in sides.values()]  # a padded batch ends later
+            _compare(answers, artifact, result.comparisons)
             if labels is not None:
-                _score(batch, list(sides.values()), artifact, Path(labels), list(scores.values()))
+                _score(batch, answers, Path(labels), list(scores.values()))
         if labels is not None:
             result.mean_iou = {name: confusion.mean_iou() for name, confusion in scores.items()}
     return result
@@ -169,28 +176,21 @@ def _batch(frames: Sequence[Named], artifact: Artifact) -> NDArray[np.generic]:
     return InputLayout(artifact)(fit + fit[-1:] * (artifact.batch - len(fit)))
 
 
-def _compare(
-    frames: Sequence[Named],
-    sides: Sequence[Side],
-    artifact: Artifact,
-    decoder: Decoder,
-    comparisons: Sequence[Comparison],
-) -> None:
-    image = _batch(frames, artifact)
-    expected = sides[0](image)[: len(frames)]
+def _compare(answers: Sequence[Sequence[Answer]], artifact: Artifact, comparisons: Sequence[Comparison]) -> None:
+    """A batch: the answers of each side, the reference's first."""
+    expected, *others = answers
     clear = [_clear(answer, artifact, TOLERANCE[artifact.precision]) for answer in expected]
-    for side, comparison in zip(sides[1:], comparisons, strict=True):
-        for answer, reference, distinct in zip(side(image), expected, clear, strict=False):  # a padded batch ends later
+    for given, comparison in zip(others, comparisons, strict=True):
+        for answer, reference, distinct in zip(given, expected, clear, strict=True):
             comparison.add(answer, reference, distinct)
 
 
 def _score(
-    frames: Sequence[Named], sides: Sequence[Side], artifact: Artifact, folder: Path, scores: Sequence[Confusion]
+    frames: Sequence[Named], answers: Sequence[Sequence[Answer]], folder: Path, scores: Sequence[Confusion]
 ) -> None:
-    image = _batch(frames, artifact)
-    for side, confusion in zip(sides, scores, strict=True):
-        for named, answer in zip(frames, side(image), strict=False):
-            truth = _truth(folder, named, len(artifact.classes))
+    for given, confusion in zip(answers, scores, strict=True):
+        for named, answer in zip(frames, given, strict=True):
+            truth = _truth(folder, named, len(confusion.counts))
             confusion.add(truth, restored(answer.labels, *truth.shape))
 
 

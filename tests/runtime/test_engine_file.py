@@ -1,6 +1,5 @@
 """The pair of engine and description: whole, or refused with the reason."""
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -151,6 +150,49 @@ def test_a_failed_write_leaves_the_old_pair(artifact: Artifact, pair: Path) -> N
     assert sorted(p.name for p in pair.parent.iterdir()) == ["e.plan", "e.plan.json"]
 
 
+def test_a_description_that_cannot_be_written_leaves_the_old_pair(artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "e.plan"
+    beside = engine_file.description_path(path)
+    beside.mkdir()
+    for before in (None, b"old"):
+        if before:
+            path.write_bytes(before)
+        with pytest.raises(OutputError, match=r"e\.plan\.json cannot be written"):
+            engine_file.write(path, b"new", describe(artifact, b"new"))
+        assert (path.read_bytes() if path.exists() else None) == before
+        assert {p.name for p in tmp_path.iterdir()} - {"e.plan"} == {"e.plan.json"}
+
+
+def test_without_links_the_old_file_is_copied(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refused)
+    test_a_description_that_cannot_be_written_leaves_the_old_pair(artifact, tmp_path)
+
+
+def refused(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_a_reader_waits_for_the_description_of_a_first_build(
+    artifact: Artifact, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may look between the two replacements."""
+    beside = engine_file.description_path(pair)
+    late = beside.rename(pair.parent / "late")
+    monkeypatch.setattr(engine_file.time, "sleep", lambda seconds: late.exists() and late.rename(beside))
+    assert engine_file.read(pair) == (b"plan", describe(artifact, b"plan"))
+
+
+def test_fields_younger_than_the_description_have_their_defaults(artifact: Artifact, pair: Path) -> None:
+    beside = engine_file.description_path(pair)
+    content = json.loads(beside.read_text())
+    del content["align_corners"], content["probability"]
+    beside.write_text(json.dumps(content))
+    found = engine_file.read(pair)[1].artifact
+    assert (found.align_corners, found.probability) == (False, "softmax")
+
+
 def test_an_interrupt_between_the_two_files_completes_the_pair(
     artifact: Artifact, pair: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,4 +239,4 @@ def test_many_writers_never_leave_a_mixture(artifact: Artifact, pair: Path) -> N
         writer.join()
     assert len(seen) > 1, "the writers never came into each other's way"
     write_together({pair: b"last", engine_file.description_path(pair): b"{}"})  # the dead hold no lock
-    assert dataclasses.is_dataclass(EngineDescription)
+    assert pair.read_bytes() == b"last"

@@ -1,6 +1,7 @@
 """Why an engine does not fit this machine: each reason in words, found without asking TensorRT."""
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_an_engine_fits_where_it_was_built(machine: Callable[..., None], describe: Describe) -> None:
     machine()
     assert engine_fit.misfits(describe()) == []
-    engine_fit.expect_fit(describe(), "e.plan")
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,8 @@ def test_each_reason_is_a_sentence(
     machine: Callable[..., None], describe: Describe, here: dict[str, Any], engine: dict[str, Any], reason: str
 ) -> None:
     machine(**here)
-    assert len(engine_fit.misfits(describe(**engine))) == 1
-    with pytest.raises(DeviceError, match=f"e.plan does not fit this machine: .*{reason}") as caught:
-        engine_fit.expect_fit(describe(**engine), "e.plan")
-    assert caught.value.exit_code == 4
-    assert "fastscnn-trt build m.onnx" in str(caught.value)
+    (found,) = engine_fit.misfits(describe(**engine))
+    assert re.search(reason, found)
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "10.3.1", "10.16.1.11"])

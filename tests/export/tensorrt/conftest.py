@@ -33,6 +33,7 @@ class Behaviour:
 
     gpu: bool = True
     stubborn: tuple[str, ...] = ()  # convolutions that stay in FP32
+    opaque: tuple[str, ...] = ()  # convolutions that end up in a region which tells nothing of its inside
     complaint: str = ""  # logged by a build that fails
     unsupported: int | None = None  # number of the node that the parser does not know
     dla_cores: int = 0
@@ -40,7 +41,11 @@ class Behaviour:
     network_flags: set[str] = field(default_factory=set)
     builder_flags: set[str] = field(default_factory=lambda: {"TF32"})
     config: Any = None
+    pools: dict[str, int] = field(default_factory=dict)  # memory limits that were set
+    ignored_mismatch: bool = False  # of a timing cache
     host_code_allowed: bool = False
+    opened_on: int | None = None  # DLA core of the runtime that opened the engine
+    said: str = ""  # an error that is logged by a build that succeeds
 
 
 class Thing:
@@ -156,6 +161,7 @@ class StandIn:
             return Thing(self, "ITimingCache", serialize=lambda: Memory(data + b"timed "))
 
         def use(cache: Any, ignore_mismatch: bool) -> bool:
+            does.ignored_mismatch |= ignore_mismatch
             config.get_timing_cache = lambda: cache
             return not does.foreign_timing_cache or bytes(cache.serialize()) == b"timed "
 
@@ -164,7 +170,7 @@ class StandIn:
             "IBuilderConfig",
             set_flag=lambda flag: does.builder_flags.add(flag.name),
             clear_flag=lambda flag: does.builder_flags.discard(flag.name),
-            set_memory_pool_limit=lambda pool, size: None,
+            set_memory_pool_limit=lambda pool, size: does.pools.update({pool.name: size}),
             create_timing_cache=create,
             set_timing_cache=use,
         )
@@ -176,6 +182,8 @@ class StandIn:
         if self.does.complaint:
             self.complain(logger, self.does.complaint)
             return None
+        if self.does.said:
+            self.complain(logger, self.does.said)
         strong = "STRONGLY_TYPED" in self.does.network_flags or self.split_types
         layers = []
         for index in range(network.num_layers):
@@ -185,6 +193,8 @@ class StandIn:
             data = {"DataType": word} if self.split_types else {"Format/Datatype": word}
             entry = {"Name": layer.name, "Metadata": f"[ONNX Layer: {layer.name}]\x1e[ONNX Layer: {layer.name}.relu]"}
             entry |= {"LayerType": "CaskConvolution" if layer.type.name == "CONVOLUTION" else "kgen"}
+            if layer.name in self.does.opaque:
+                entry["LayerType"] = "Myelin"
             layers.append(entry | {"Inputs": [data], "Outputs": [data]})
         ends = [(network.get_input(0), 0), (network.get_output(0), 1)]
         tensors = [[t.name, t.dtype.name, t.shape, mode] for t, mode in ends]
@@ -193,6 +203,7 @@ class StandIn:
     def Runtime(self, logger: Any) -> Thing:  # noqa: N802
         def load(plan: bytes) -> Thing:
             self.does.host_code_allowed = getattr(runtime, "engine_host_code_allowed", False)
+            self.does.opened_on = getattr(runtime, "DLA_core", None)
             content = json.loads(plan)
             by_name = {name: (dtype, shape, mode) for name, dtype, shape, mode in content["tensors"]}
             inspector = Thing(self, "EngineInspector", get_engine_information=lambda kind: json.dumps(content))

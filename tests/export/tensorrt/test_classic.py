@@ -3,15 +3,22 @@
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fastscnn.export.tensorrt import BuildOptions, build
-from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, engine_file
+from fastscnn.export.tensorrt import BuildOptions, build, cache, decode_kernels
+from fastscnn.export.tensorrt.engine import expect_distinct, files
+from fastscnn.export.tensorrt.progress import Progress
+from fastscnn.runtime import ArtifactError, DeviceError, OutputError, ParityError, UsageError, engine_file
+from fastscnn.runtime.engine_file import Kernels
 from fastscnn.runtime.errors import BuildError
+from fastscnn.runtime.kernels import digest
+from fastscnn.runtime.tensorrt_binding import Binding
 
 CLASSIC = ("8.6.0", "10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
 
@@ -38,6 +45,8 @@ def test_builds_what_was_asked_and_reads_it_back(
         used = {source.name for source in sources if does.config.get_tactic_sources() >> int(source) & 1}
         assert used == {"EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"}
     assert does.config.profiling_verbosity.name == "DETAILED"
+    assert does.pools == {"WORKSPACE": 1 << 30}
+    assert hasattr(does.config, "progress_monitor") == (number >= (10, 3)), "else Ctrl-C would not end the build"
     description = built.description
     assert (description.precision, description.precision_from) == (precision, "inspector")
     assert (description.flavour, description.version, description.targets) == ("tensorrt", version, ("sm87",))
@@ -64,6 +73,16 @@ def test_a_convolution_left_in_fp32_fails_by_name(
     assert built.description.precision == "mixed"
     (layer,) = [layer for layer in built.description.layers if SOME in layer.convolutions]
     assert layer.precision == "fp32"
+
+
+def test_a_convolution_that_tells_nothing_is_fp32_only_where_nothing_else_is_allowed(
+    board: Board, exported: Exported, tmp_path: Path
+) -> None:
+    board("8.6.0", opaque=(SOME,))
+    with pytest.raises(ParityError, match=f"{SOME} has a precision that TensorRT does not tell"):
+        build(exported(), tmp_path / "e.plan")
+    board("8.6.0", opaque=(SOME,))
+    assert build(exported(), tmp_path / "e.plan", BuildOptions(precision="fp32")).description.precision == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +139,9 @@ def test_no_driver_is_found_before_tensorrt_starts(
     monkeypatch.setattr("fastscnn.export.tensorrt.engine.gpus", none)
     with pytest.raises(DeviceError, match=r"does not start here \(no CUDA driver\)"):
         build(exported(), tmp_path / "e.plan")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(DeviceError, match=r"TensorRT cannot be imported.*run there: fastscnn-trt build"):
+        build(exported(), tmp_path / "e.plan", BuildOptions(flavour="tensorrt"))
 
 
 def test_timing_cache_is_kept_and_a_foreign_one_replaced(
@@ -132,9 +154,14 @@ def test_timing_cache_is_kept_and_a_foreign_one_replaced(
     assert kept.read_bytes() == b"timed "
     build(exported(), tmp_path / "e.plan", options, force=True)
     assert kept.read_bytes() == b"timed timed "
+    board("8.6.0", stubborn=(SOME,))
+    with pytest.raises(ParityError):
+        build(exported(), tmp_path / "e.plan", options, force=True)
+    assert kept.read_bytes() == b"timed timed timed ", "what a refused build timed serves the next"
     assert not caplog.records or "another device" not in caplog.text
-    board("8.6.0", foreign_timing_cache=True)
+    does = board("8.6.0", foreign_timing_cache=True)
     build(exported(), tmp_path / "e.plan", options, force=True)
+    assert not does.ignored_mismatch, "timings of another device would be believed"
     assert "of another device or TensorRT version" in caplog.text
     assert kept.read_bytes() == b"timed "
 
@@ -150,7 +177,7 @@ def test_dla(board: Board, exported: Exported, tmp_path: Path, version: str) -> 
     assert "GPU_FALLBACK" in does.builder_flags
     assert ("FP16" in does.builder_flags) == (not version.startswith("11"))
     assert ("STRONGLY_TYPED" in does.network_flags) == version.startswith("11")
-    assert built.description.dla == 1
+    assert (built.description.dla, does.opened_on) == (1, 1)
 
 
 @pytest.mark.parametrize("version", CLASSIC)
@@ -175,11 +202,126 @@ def test_tensorrts_log_goes_through_logging(
     with caplog.at_level(logging.DEBUG, "fastscnn.tensorrt"), gathered() as said:
         logger(module).log(module.ILogger.Severity.WARNING, "lossy")
         logger(module).log(module.ILogger.Severity.ERROR, "broken")
-    assert (said.errors, said.warnings) == (["broken"], ["lossy"])
+    assert said.errors == ["broken"]
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "TensorRT: lossy"),
         ("DEBUG", "TensorRT: broken"),
-    ]
+        ("WARNING", "TensorRT: broken"),
+    ], "an error that no exception follows is told after all"
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "fastscnn.tensorrt"), pytest.raises(ZeroDivisionError), gathered():
+        logger(module).log(module.ILogger.Severity.ERROR, "broken")
+        raise ZeroDivisionError
+    assert not caplog.records, "the exception tells it"
+
+
+def test_an_error_of_a_build_that_succeeds_is_told(
+    board: Board, exported: Exported, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    board("10.3.0", said="a tactic was skipped")
+    build(exported(), tmp_path / "e.plan")
+    assert ("WARNING", "TensorRT: a tactic was skipped") in [(r.levelname, r.getMessage()) for r in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("output", "timing_cache", "purposes"),
+    [
+        ("m.onnx", None, "both the model and the engine"),
+        ("link", None, "both the model and the engine"),
+        ("m", "m.json", "both its description and the timing cache"),
+        ("e.plan", "m.onnx", "both the model and the timing cache"),
+        ("e.plan", "e.plan", "both the engine and the timing cache"),
+    ],
+)
+def test_one_file_cannot_serve_two_purposes(
+    board: Board, exported: Exported, tmp_path: Path, output: str, timing_cache: str | None, purposes: str
+) -> None:
+    does = board("10.3.0")
+    model = tmp_path / "m.onnx"
+    model.write_bytes(exported().read_bytes())
+    (tmp_path / "link").symlink_to(model)
+    options = BuildOptions(timing_cache=tmp_path / timing_cache if timing_cache else None)
+    with pytest.raises(UsageError, match=purposes):
+        build(model, tmp_path / output, options)
+    assert model.read_bytes() == exported().read_bytes()
+    assert does.config is None, "nothing was built"
+    with pytest.raises(UsageError, match="the report"):
+        expect_distinct({**files(model, tmp_path / "e.plan", None), "the report": tmp_path / "e.plan.json"})
+
+
+def test_a_place_for_the_description_is_made_sure_of(board: Board, exported: Exported, tmp_path: Path) -> None:
+    does = board("10.3.0")
+    (tmp_path / "e.plan.json").mkdir()
+    with pytest.raises(OutputError, match=r"e\.plan\.json cannot be written: it is a folder"):
+        build(exported(), tmp_path / "e.plan")
+    assert does.config is None and not (tmp_path / "e.plan").exists()
+
+
+def test_good_kernels_are_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only some are missing or the compiler is, the rest stay as they are."""
+    asked = []
+
+    def compile_one(target: str) -> bytes:
+        asked.append(target)
+        if target == "sm89":
+            raise DeviceError("too old")
+        return b"new"
+
+    monkeypatch.setattr(decode_kernels, "_binary", compile_one)
+    held = Kernels(digest(), {"sm80": b"held"})
+    assert decode_kernels.compiled(["sm80", "sm86", "sm89"], held) == Kernels(
+        digest(), {"sm80": b"held", "sm86": b"new"}
+    )
+    assert asked == ["sm86", "sm89"]
+    older = Kernels("0" * 64, {"sm86": b"old", "sm89": b"old"})
+    assert decode_kernels.compiled(["sm86", "sm89"], older) == older, "one new for two old"
+    assert decode_kernels.compiled(["sm80", "sm86"], older) == Kernels(digest(), {"sm80": b"new", "sm86": b"new"})
+
+
+def test_everything_that_shapes_an_engine_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    binding = Binding("tensorrt", "10.3.0", None)
+    same = {"source": b"m", "binding": binding, "options": BuildOptions(), "targets": ("sm87",), "device": "Orin"}
+    same["converter"] = "onnxruntime 1.20"
+    others: dict[str, Any] = {"source": b"n", "binding": Binding("tensorrt", "10.3.1", None), "targets": ("sm89",)}
+    others |= {"options": BuildOptions(dla=0), "device": "AGX Orin", "converter": "onnxruntime 1.21"}
+    keys = [cache.key(**same), *(cache.key(**{**same, name: value}) for name, value in others.items())]  # type: ignore[arg-type]
+    keys.append(cache.key(**{**same, "binding": Binding("rtx", "10.3.0", None)}))  # type: ignore[arg-type]
+    for name in ("system", "__version__"):
+        with monkeypatch.context() as changed:
+            changed.setattr(cache, name, (lambda: "Linux sparc") if name == "system" else "0")
+            keys.append(cache.key(**same))  # type: ignore[arg-type]
+    assert len(set(keys)) == len(keys) == 10
+    assert cache.key(**{**same, "options": BuildOptions(timing_cache=Path("t"), targets=("sm86",))}) == keys[0]  # type: ignore[arg-type]
+
+
+def test_an_interrupted_build_keeps_the_next_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT may work on for a while; two builds at once would spoil each other's timings."""
+    from fastscnn.export.tensorrt import engine
+
+    monkeypatch.setattr(engine, "_GRACE", 0.01)
+    monkeypatch.setattr(engine, "_abandoned", threading.Event())
+    monkeypatch.setattr(engine.onnx_file, "nodes", lambda graph: [])
+    began, end = threading.Event(), threading.Event()
+
+    class Waits(Progress):
+        def wait(self, worker: threading.Thread) -> None:
+            assert began.wait(10)
+            raise KeyboardInterrupt
+
+    class Job:
+        options, progress = BuildOptions(), Waits()
+
+        def run(self, graph: bytes, nodes: object) -> None:
+            began.set()
+            end.wait(10)
+
+    job, artifact = Job(), SimpleNamespace(head="logits")
+    with pytest.raises(KeyboardInterrupt):
+        engine._run(job, b"", artifact, "m", False)  # type: ignore[arg-type]
+    assert engine._building.locked()
+    end.set()
+    assert engine._building.acquire(timeout=10)
+    engine._building.release()
 
 
 def test_an_engine_fits_one_version_and_one_gpu(board: Board, exported: Exported, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from fastscnn.export.tensorrt import BuildOptions
 from fastscnn.export.tensorrt.capabilities import RTX_DEFAULT_TARGETS, capabilities
+from fastscnn.export.tensorrt.cli import main
+from fastscnn.export.tensorrt.engine_builder import strongly_typed
 from fastscnn.export.tensorrt.options import check_supported, size, targets
 from fastscnn.runtime import DeviceError, UsageError
 from fastscnn.runtime.gpu import Gpu
@@ -56,6 +58,29 @@ def test_sizes() -> None:
 def test_what_the_installed_version_lacks_is_refused(binding: Binding, asked: dict[str, Any], flag: str) -> None:
     with pytest.raises(UsageError, match=flag):
         check_supported(BuildOptions(**asked), binding, capabilities(binding))
+
+
+def test_the_dla_decides_about_strong_typing() -> None:
+    for version, plain, dla in (("8.6.0", False, False), ("10.3.0", True, False), ("11.4.0", True, True)):
+        can = capabilities(Binding("tensorrt", version, None))
+        assert strongly_typed(BuildOptions(), can) == plain
+        assert strongly_typed(BuildOptions(dla=0), can) == dla
+
+
+def test_help_tells_no_default_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(default: fp16)" in shown and "(default: 1GiB)" in shown
+    for nothing in ("None", "()", "False"):
+        assert f"(default: {nothing})" not in shown
+
+
+def test_a_report_does_not_replace_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.onnx"
+    for name, purpose in (("m.onnx", "the model"), ("m.plan", "the engine"), ("m.plan.json", "its description")):
+        assert main(["build", str(model), "--json", str(tmp_path / name)]) == 2
+        assert f"would be both {purpose} and the report" in capsys.readouterr().err
 
 
 def test_targets() -> None:

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorrt_rtx
 
 from fastscnn.export.tensorrt import BuildOptions, build, decode_kernels
 from fastscnn.runtime import DeviceError, engine_file, onnx_file
 from fastscnn.runtime.engine_file import Kernels
 from fastscnn.runtime.gpu import first
 from fastscnn.runtime.kernels import digest
-
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 
 Exported = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -92,7 +91,7 @@ def test_without_a_compiler_it_says_so(
     model = exported("logits", (64, 96), precision="fp16", input="uint8")
     built = build(model, tmp_path / "e.plan", BuildOptions(flavour="rtx", targets=("sm86",)))
     assert built.description.kernels is None
-    assert "no decode kernels for sm86, so a robot with it decodes on its CPU: neither nvcc nor NVRTC" in caplog.text
+    assert "no decode kernels for sm86: neither nvcc nor NVRTC" in caplog.text
 
 
 def test_each_target_alone_and_turing_is_larger(exported: Exported, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_command_builds_reuses_and_inspects(command: Command, exported: Exported
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "e.plan\n"
-    for phase in ("starting TensorRT", "reading the graph", "building the engine"):
+    for phase in ("converting the graph to FP16", "starting TensorRT", "reading the graph", "building the engine"):
         assert phase in done.stderr
     assert "is there already" not in done.stderr
     written = (tmp_path / "e.plan").stat().st_mtime_ns
@@ -220,14 +219,12 @@ def test_two_builds_into_one_path_leave_one_whole_pair(exported: Exported, tmp_p
     assert [process.wait() for process in running] == [0, 0]
     plan, description = engine_file.read(path)
     assert tensors(path)[1][0] == OUTPUT[description.artifact.head][0]
-    assert seen <= {"cls", "prob"}
+    assert seen and seen <= {"cls", "prob"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.plan", "e.plan.json"]
 
 
 def test_the_plan_is_tensorrts_bytes_as_they_are(exported: Exported, tmp_path: Path) -> None:
     """Nothing before or behind them, so that `trtexec --loadEngine` takes the file."""
-    import tensorrt_rtx
-
     path = build(exported("cls", (64, 96)), tmp_path / "e.plan", BuildOptions(flavour="rtx", targets=("sm86",))).path
     runtime = tensorrt_rtx.Runtime(tensorrt_rtx.Logger(tensorrt_rtx.Logger.INTERNAL_ERROR))
     header = path.read_bytes()[: runtime.engine_header_size]

@@ -22,7 +22,6 @@ from fastscnn.model.checkpoint import load, save, untrained
 from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, onnx_file
 from fastscnn.runtime.gpu import first
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SIZE = (64, 96)
 OPTIONS = BuildOptions(flavour="rtx", targets=("sm86",))
@@ -98,6 +97,21 @@ def test_without_a_device_the_rest_is_compared(made: Path, command: Command) -> 
     assert "exit code 4" in " ".join(command("fastscnn-trt", "verify", "--help").stdout.split())
 
 
+def test_an_engine_that_does_not_open_is_a_misfit_and_the_rest_is_compared(
+    made: Path, device: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device()
+
+    def none(*_: object) -> None:
+        raise DeviceError("running an engine needs pycuda")
+
+    monkeypatch.setattr(verification, "EngineRunner", none)
+    result = verify(made / "e.plan", checkpoint=made / "weights.safetensors", count=1)
+    assert [(c.side, c.frames) for c in result.comparisons] == [("ONNX Runtime", 1)]
+    with pytest.raises(DeviceError, match="cannot run here: running an engine needs pycuda"):
+        result.expect_success("e.plan")
+
+
 def test_the_errors_are_those_of_the_arrays(made: Path, device: Callable[..., None]) -> None:
     """Logits error and label agreement, computed anew with PyTorch's own upsampling."""
     error = 0.05
@@ -150,11 +164,21 @@ def test_labels_of_an_engine_with_its_head_inside(made: Path, device: Callable[.
         verify(made / "head.plan").expect_success("head.plan")
 
 
-def test_mean_iou_where_labels_are_given(made: Path, device: Callable[..., None], tmp_path: Path) -> None:
+def test_mean_iou_where_labels_are_given(
+    made: Path, device: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device()
+    ran, runner = [], verification.EngineRunner.__call__
+
+    def counted(self: Any, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        ran.append(len(image))
+        return runner(self, image)
+
+    monkeypatch.setattr(verification.EngineRunner, "__call__", counted)
     result = verify(made / "e.plan", frames=made / "frames", labels=made / "labels")
     assert result.comparisons[0].frames == 3, "a last batch that is not full"
     assert set(result.mean_iou) == {"ONNX Runtime", "the engine"}
+    assert ran == [2, 2], "two batches, each once for the comparison and the score"
     assert 0 <= result.mean_iou["the engine"] < 0.2, "random weights"
     perfect = tmp_path / "own"
     perfect.mkdir()
