@@ -1,5 +1,6 @@
 """Exports as a user makes them: what is in the file, and that nothing wrong is ever left on disk."""
 
+import logging
 import os
 import re
 import signal
@@ -17,9 +18,9 @@ import torch
 from onnx import numpy_helper
 from torch.nn import functional as F
 
-from fastscnn.export import check, export, exporter
+from fastscnn.export import check, export
 from fastscnn.export.model import Built, normalised
-from fastscnn.model import CAMVID
+from fastscnn.model import CAMVID, CITYSCAPES
 from fastscnn.model.checkpoint import save, untrained
 from fastscnn.runtime import ParityError, UsageError, onnx_file
 
@@ -83,7 +84,7 @@ def test_the_border_is_not_that_of_a_folded_mean(exported: Exported) -> None:
     path = exported("logits")
     artifact = onnx_file.artifact(onnx_file.read(path), "m")
     frame = np.full((1, 128, 256, 3), 255, np.uint8)
-    network = untrained(exporter.CITYSCAPES).network
+    network = untrained(CITYSCAPES).network
     with torch.inference_mode():
         expected = network(normalised(frame, artifact)).numpy()
     found = onnxruntime.InferenceSession(path).run(None, {"image": frame})[0]
@@ -150,7 +151,7 @@ def test_weights_that_are_not_numbers_are_found(tmp_path: Path, monkeypatch: pyt
 def test_agreement_is_measured_on_every_pixel(exported: Exported, frames: Frames) -> None:
     """The label check compares with PyTorch's own upsampling and arg-max, not with this project's decode."""
     artifact = onnx_file.artifact(onnx_file.read(exported()), "m")
-    network = untrained(exporter.CITYSCAPES).network
+    network = untrained(CITYSCAPES).network
     built = Built(onnx.load(exported()), {}, network, torch.empty(0))
     batch = frames[0][None]
     parity = check.check(network, artifact, built, batch)
@@ -167,8 +168,16 @@ def test_command_writes_where_it_says(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "fastscnn-cls-64x96.onnx\n"
     assert "height=64 width=96" in done.stderr
-    assert "labels are meaningless" in done.stderr
+    assert "taking the weights that ship" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["fastscnn-cls-64x96.onnx"]
+
+
+def test_weights_that_ship_and_random_ones_say_which_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for classes, trained, says in ((None, True, "weights that ship"), ("cityscapes", False, "labels are meaningless")):
+        with caplog.at_level(logging.INFO):
+            path = export("cls", (64, 64), classes=classes, output=tmp_path / "m.onnx")
+        assert says in caplog.text
+        assert onnx_file.artifact(onnx_file.read(path), "m").trained is trained
 
 
 @pytest.mark.parametrize(
