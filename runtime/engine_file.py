@@ -10,7 +10,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from .artifact import Artifact
 from .errors import ArtifactError
-from .files import write_together
+from .files import held, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
 
@@ -27,7 +26,6 @@ MAXIMUM_BYTES = 2 << 30
 DTYPES = ("uint8", "float16", "float32", "int32", "int64")
 PRECISIONS = ("fp16", "fp32", "mixed")
 _AGAIN = "Build it again with fastscnn-trt build"
-_ATTEMPTS, _PAUSE = 5, 0.05  # while another process is between replacing the plan and the description
 
 
 @dataclass(frozen=True)
@@ -164,12 +162,15 @@ def read(path: str | Path) -> tuple[bytes, EngineDescription]:
     Raises:
         ArtifactError: one of the two is missing, damaged, or was made for the other's like.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _read(Path(path))
-        except ArtifactError:
-            time.sleep(_PAUSE)  # a build may be replacing the pair at this moment
-    return _read(Path(path))
+    path = Path(path)
+    folder = path.resolve().parent
+    try:
+        return _read(path)
+    except ArtifactError:
+        if not folder.is_dir():
+            raise
+    with held(folder, shared=True):  # a build may have been replacing the pair at that moment
+        return _read(path)
 
 
 def _read(path: Path) -> tuple[bytes, EngineDescription]:

@@ -59,7 +59,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         first = next(iter(targets))
-        with _explained(first), _held(first.parent):
+        with _explained(first), held(first.parent):
             try:
                 _replace(temporaries, former)
             except (KeyboardInterrupt, SystemExit):  # obeyed, but not with half a set in place
@@ -115,9 +115,10 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Keep other processes of this project from replacing sets in `folder`; a process that dies lets go.
 
+    Readers hold it `shared`, each beside the others. OSError where there is no such folder.
     The folder itself is locked, so no lock file is left. Some network file systems refuse that; there, last wins file by file.
     """
     import fcntl
@@ -125,7 +126,7 @@ def _held(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

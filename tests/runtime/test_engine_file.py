@@ -225,18 +225,20 @@ def test_many_writers_never_leave_a_mixture(artifact: Artifact, pair: Path) -> N
         context.Process(target=_write_for_ever, args=(pair, content, describe(artifact, content)), daemon=True)
         for content in contents
     ]
-    for writer in writers:
-        writer.start()
     seen = set()
-    until = time.monotonic() + 2
-    while time.monotonic() < until:
-        plan, description = engine_file.read(pair)
-        assert engine_file.digest(plan) == description.sha256
-        seen.add(plan[:1])
-    for writer in writers:
-        os.kill(writer.pid or 0, signal.SIGSTOP)  # wherever they are
-        os.kill(writer.pid or 0, signal.SIGKILL)
-        writer.join()
+    try:
+        for writer in writers:
+            writer.start()
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            plan, description = engine_file.read(pair)
+            assert engine_file.digest(plan) == description.sha256
+            seen.add(plan[:1])
+    finally:
+        for writer in writers:
+            if writer.pid:
+                os.kill(writer.pid, signal.SIGKILL)  # wherever it is
+                writer.join()
     assert len(seen) > 1, "the writers never came into each other's way"
     write_together({pair: b"last", engine_file.description_path(pair): b"{}"})  # the dead hold no lock
     assert pair.read_bytes() == b"last"
