@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from fastscnn.runtime import Artifact, ArtifactError, OutputError, engine_file, onnx_file
 from fastscnn.runtime.engine_file import EngineDescription, EngineLayer, EngineTensor, Kernels
-from fastscnn.runtime.files import write_together
+from fastscnn.runtime.files import held, write_together
 
 Exported = Callable[..., Path]
 
@@ -174,14 +175,18 @@ def refused(*_: object) -> None:
     raise PermissionError(1, "Operation not permitted")
 
 
-def test_a_reader_waits_for_the_description_of_a_first_build(
-    artifact: Artifact, pair: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may look between the two replacements."""
+def test_a_reader_waits_for_the_build_that_is_replacing_the_pair(artifact: Artifact, pair: Path) -> None:
+    """It may look between the two replacements, however long the writer then takes."""
     beside = engine_file.description_path(pair)
-    late = beside.rename(pair.parent / "late")
-    monkeypatch.setattr(engine_file.time, "sleep", lambda seconds: late.exists() and late.rename(beside))
-    assert engine_file.read(pair) == (b"plan", describe(artifact, b"plan"))
+    late = pair.parent / "late"
+    with ThreadPoolExecutor(1) as pool:
+        with held(pair.parent):
+            beside.rename(late)
+            read = pool.submit(engine_file.read, pair)
+            time.sleep(0.5)
+            assert not read.done()
+            late.rename(beside)
+        assert read.result() == (b"plan", describe(artifact, b"plan"))
 
 
 def test_fields_younger_than_the_description_have_their_defaults(artifact: Artifact, pair: Path) -> None:
