@@ -17,7 +17,7 @@ from typing import Any
 
 from .artifact import Artifact
 from .errors import ArtifactError
-from .files import held, write_together
+from .files import complete_sets, held, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
 
@@ -169,7 +169,8 @@ def read(path: str | Path) -> tuple[bytes, EngineDescription]:
     except ArtifactError:
         if not folder.is_dir():
             raise
-    with held(folder, shared=True):  # a build may have been replacing the pair at that moment
+    with held(folder):  # a build may have been replacing the pair at that moment, or have died over it
+        complete_sets(folder)
         return _read(path)
 
 

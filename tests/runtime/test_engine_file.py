@@ -217,6 +217,26 @@ def test_an_interrupt_between_the_two_files_completes_the_pair(
     assert sorted(p.name for p in pair.parent.iterdir()) == ["e.plan", "e.plan.json"]
 
 
+def test_a_reader_completes_the_pair_that_a_killed_build_left(artifact: Artifact, pair: Path) -> None:
+    honest = Path.replace
+
+    def write_and_die() -> None:
+        def replace(self: Path, target: Path) -> Path:
+            if target.suffix == ".json":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return honest(self, target)
+
+        Path.replace = replace  # type: ignore[method-assign, assignment]
+        engine_file.write(pair, b"newer", describe(artifact, b"newer"))
+
+    process = multiprocessing.get_context("fork").Process(target=write_and_die)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert json.loads(engine_file.description_path(pair).read_text())["engine"]["size"] == len(b"plan"), "mixed"
+    assert engine_file.read(pair) == (b"newer", describe(artifact, b"newer"))
+
+
 def _write_for_ever(path: Path, content: bytes, description: EngineDescription) -> None:
     while True:
         engine_file.write(path, content, description)
