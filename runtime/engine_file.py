@@ -17,12 +17,13 @@ from typing import Any
 
 from .artifact import Artifact
 from .errors import ArtifactError
-from .files import complete_sets, held, write_together
+from .files import complete_sets, held, whole, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
 
 FORMAT = 1  # of the description
-MAXIMUM_BYTES = 2 << 30
+MAXIMUM_BYTES = 2 << 30  # of a plan
+_LONGEST_DESCRIPTION = 64 << 20  # most of it the kernels' binaries
 DTYPES = ("uint8", "float16", "float32", "int32", "int64")
 PRECISIONS = ("fp16", "fp32", "mixed")
 _AGAIN = "Build it again with fastscnn-trt build"
@@ -176,7 +177,7 @@ def read(path: str | Path) -> tuple[bytes, EngineDescription]:
 
 def _read(path: Path) -> tuple[bytes, EngineDescription]:
     description = read_description(path)
-    plan = _bytes(path, "an engine")
+    plan = whole(path, MAXIMUM_BYTES, "an engine of this project")
     if digest(plan) == description.sha256:
         return plan, description
     raise ArtifactError(
@@ -203,8 +204,8 @@ def read_description(path: str | Path) -> EngineDescription:
             f"{path} does not exist; expected an engine. Write one with: fastscnn-trt build model.onnx -o {path}"
         )
     try:
-        content = json.loads(_bytes(beside, "an engine's description"))
-    except ValueError as error:
+        content = json.loads(whole(beside, _LONGEST_DESCRIPTION, "an engine's description"))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{beside} is not JSON ({error}); it is damaged. {_AGAIN}") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{beside} holds no description. {_AGAIN}")
@@ -219,17 +220,6 @@ def write(path: str | Path, plan: bytes, description: EngineDescription) -> None
     """
     text = json.dumps(description.to_json(), indent=1) + "\n"
     write_together({Path(path): plan, description_path(path): text.encode()})
-
-
-def _bytes(path: Path, what: str) -> bytes:
-    try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise ArtifactError(
-                f"{path} has {path.stat().st_size:,} bytes; expected {what} of this project. Check the path"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}); expected {what}") from error
 
 
 def _text(value: Any) -> bool:

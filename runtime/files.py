@@ -14,12 +14,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .errors import OutputError
+from .errors import ArtifactError, OutputError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -143,6 +144,30 @@ def _abandoned(path: Path) -> Iterator[bytes]:
         yield os.read(handle, _LONGEST_NOTE)
     finally:
         os.close(handle)
+
+
+def whole(path: str | Path, most: int, expected: str) -> bytes:
+    """The bytes of a regular file: a device or a pipe could give them without end.
+
+    Args:
+        most: bytes that it may have.
+        expected: what the file should be, for messages.
+
+    Raises:
+        ArtifactError: missing, unreadable, no regular file, or too large.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would keep us here
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            if found.st_size > most:
+                raise ArtifactError(f"{path} has {found.st_size:,} bytes; expected {expected}. Check the path")
+            return file.read(most)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"{path} cannot be read ({reason}); expected {expected}. Check the path") from error
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
