@@ -18,6 +18,7 @@ from .. import __version__
 from .artifact import MINIMUM_SIDE
 from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
 from .files import write_atomically
+from .text import shown
 
 MAXIMUM_SIDE = 16384
 
@@ -131,7 +132,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def _report(program: str, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"{program}: {message}", file=sys.stderr)
+    print(f"{program}: {shown(message)}", file=sys.stderr)
     return code
 
 
