@@ -158,13 +158,16 @@ def whole(path: str | Path, most: int, expected: str) -> bytes:
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would keep us here
-        with os.fdopen(handle, "rb") as file:
+        try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file")
             if found.st_size > most:
                 raise ArtifactError(f"{path} has {found.st_size:,} bytes; expected {expected}. Check the path")
-            return file.read(most)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(found.st_size)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"{path} cannot be read ({reason}); expected {expected}. Check the path") from error

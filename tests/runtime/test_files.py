@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastscnn.runtime import OutputError, files
-from fastscnn.runtime.files import Partial, held, sweep, write_atomically, write_together
+from fastscnn.runtime import ArtifactError, OutputError, files
+from fastscnn.runtime.files import Partial, held, sweep, whole, write_atomically, write_together
 
 
 def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
@@ -162,3 +162,21 @@ def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.Monk
     with held(tmp_path):
         write_atomically(tmp_path / "b", b"new")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_only_regular_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    os.mkfifo(tmp_path / "pipe")
+    assert whole(tmp_path / "file", 7, "a file") == b"content"
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for place, most, says in (
+        (tmp_path / "file", 6, "has 7 bytes; expected a file. Check the path"),
+        (tmp_path / "pipe", 6, "it is no regular file"),
+        ("/dev/zero", 6, "it is no regular file"),
+        (tmp_path, 6, "it is no regular file"),
+        (tmp_path / "absent", 6, "No such file"),
+        ("null\0byte", 6, "null byte"),
+    ):
+        with pytest.raises(ArtifactError, match=says):
+            whole(place, most, "a file")
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened, "the soak found a handle left open by a folder"
