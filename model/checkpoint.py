@@ -20,6 +20,7 @@ from torch import Tensor
 from ..runtime.artifact import IGNORE, printable
 from ..runtime.errors import ArtifactError, UsageError
 from ..runtime.files import whole, write_atomically
+from ..runtime.text import shown
 from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
 from .variant import PAPER, Variant
@@ -171,7 +172,7 @@ def unpickled(path: Path, data: bytes | None = None) -> Any:
         # The first sentence: after it PyTorch advises to load the file unsafely.
         reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
-            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason:.200}); "
+            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({shown(reason):.200}); "
             "expected a state dict, saved with torch.save(network.state_dict(), path)"
         ) from error
 

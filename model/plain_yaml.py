@@ -9,6 +9,7 @@ import yaml
 
 from ..runtime.errors import ArtifactError, UsageError
 from ..runtime.files import whole
+from ..runtime.text import shown
 
 _LONGEST = 1 << 20  # bytes of a file
 _DEEPEST = 8  # of the values in each other; a recipe and a class list need 3
@@ -38,7 +39,7 @@ def parse(text: str | bytes) -> Any:
     try:
         return yaml.load(text, _Plain)
     except Exception as error:  # YAMLError, and ValueError for the 99th of a month or a number of 5000 digits
-        raise UsageError((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from error
+        raise UsageError(shown((str(error).strip() or type(error).__name__).splitlines()[0][:200])) from error
 
 
 def read(path: Path) -> Any:

@@ -18,6 +18,7 @@ from .artifact import OUTPUTS, Artifact
 from .backend import Raw
 from .decode import Decoder
 from .errors import ArtifactError, DeviceError
+from .text import shown
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exception types are private
         raise ArtifactError(
-            f"ONNX Runtime refuses {source}: {_first_line(error)}. Export it again with fastscnn-export"
+            f"ONNX Runtime refuses {source}: {shown(_first_line(error))}. Export it again with fastscnn-export"
         ) from error
     if len(providers) > 1 and session.get_providers()[0] != "CUDAExecutionProvider":
         found = (

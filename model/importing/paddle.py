@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import ArtifactError
 from ...runtime.files import whole
+from ...runtime.text import shown
 
 _NAMES = "StructuredToParameterName@@"  # an entry that maps names to other names
 _MAXIMUM_BYTES = 4 << 30
@@ -99,7 +100,7 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
         arrays = {name: _array(name, value) for name, value in content.items() if name != _NAMES}
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         raise ArtifactError(
-            f"{path} is not a state dict of plain arrays ({error!s:.200}); nothing in it was run. Where it comes from a source that "
+            f"{path} is not a state dict of plain arrays ({shown(error):.200}); nothing in it was run. Where it comes from a source that "
             "you trust, load it there with paddle.load, and write paddle.save(network.state_dict(), path)"
         ) from error
     return arrays

@@ -13,6 +13,7 @@ import collections
 import faulthandler
 import json
 import multiprocessing
+import os
 import random
 import resource
 import sys
@@ -37,6 +38,8 @@ def batch(seed: int, first: int, count: int, only: str | None, folder: str, pipe
     from mutate import mutated
     from targets import chosen, targets
 
+    said = os.open(Path(folder) / "stderr", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(said, 2)  # decoders complain about each file
     faulthandler.enable()
     logging.disable(logging.CRITICAL)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -88,7 +91,8 @@ def run(cases: int, seed: int, only: str | None, kept: Path) -> dict[str, Any]:
                     child.join()
                     if child.exitcode == 0:
                         break
-                    what = str(end) or f"a crash, exit code {child.exitcode}"
+                    said = (Path(folder) / "stderr").read_text(errors="replace")[-2000:]
+                    what = f"{str(end) or f'a crash, exit code {child.exitcode}'}\n{said}"
                     kept.mkdir(parents=True, exist_ok=True)
                     for path in Path(folder).glob("case*"):
                         (kept / f"{number}-{path.name}").write_bytes(path.read_bytes())

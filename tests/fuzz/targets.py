@@ -60,7 +60,7 @@ def targets(folder: Path) -> list[Target]:
         Target("checkpoint", ".pth", _checkpoints(), checkpoint.load, (ArtifactError, UsageError), 1.0, _pickled),
         Target("import", ".pth", _checkpoints(), containers.read, (ArtifactError,), 0.5, _pickled),
         Target("paddle", ".pdparams", (_paddle(2), _paddle(4)), containers.read, (ArtifactError,), 2.0),
-        Target("recipe", ".yaml", tuple(p.read_bytes() for p in sorted(SHIPPED.glob("*.yaml"))), Recipe.read, (UsageError,), 2.0),
+        Target("recipe", ".yaml", tuple(p.read_bytes() for p in sorted(SHIPPED.glob("*.yaml"))), _recipe, (UsageError,), 2.0),
         Target("classes", ".yaml", (_CLASSES, _BOMB), read_classes, (UsageError,), 2.0),
         Target("yaml", ".yaml", (_CLASSES, _BOMB), plain_yaml.read, (UsageError,), 1.0),
         *(Target(f"image{s}", s, (_image(s),), _look, (SourceError,), 0.5) for s in (".png", ".jpg", ".bmp", ".tif", ".webp")),
@@ -85,6 +85,10 @@ def _segment(path: Path) -> None:
     with Segmenter(path, "cpu", threads=1) as segmenter:
         labels = segmenter(np.zeros((64, 64, 3), np.uint8)).labels
     assert labels.shape == (64, 64) and labels.dtype == np.uint8
+
+
+def _recipe(path: Path) -> None:
+    Recipe.read(path, ["data=x"])
 
 
 def _edges(data: bytes) -> tuple[int, int] | None:
@@ -117,8 +121,10 @@ def _safetensors() -> bytes:
 
 def _checkpoints() -> tuple[bytes, ...]:
     state = {"classifier.conv.weight": torch.zeros(11, 4, 1, 1), "b.weight": torch.arange(6.0).reshape(2, 3)}
+    whole = checkpoint.untrained(CAMVID).network.state_dict()
     made = []
     for content, new in (
+        (whole, True),
         (state, True),
         ({"state_dict": state, "meta": {"CLASSES": CAMVID.classes}}, True),
         (state, False),
@@ -130,7 +136,8 @@ def _checkpoints() -> tuple[bytes, ...]:
 
 
 def _pickled(data: bytes) -> tuple[int, int] | None:
-    return (0, min(len(data), 700))
+    """The pickle, which stands before the numbers; or the archive's directory behind them."""
+    return (0, min(len(data), 700)) if len(data) < 100_000 else (len(data) - 8000, len(data))
 
 
 def _paddle(protocol: int) -> bytes:
