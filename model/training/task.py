@@ -71,6 +71,9 @@ class SegmentationTask(Task):
         # Contiguous: soft-max over channels of a channels-last map is slow on a CPU.
         full = F.interpolate(logits.float().contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
         found = [(*cross_entropy(full, target, weights), 1.0)]
+        if self._recipe.lovasz:
+            # At every second pixel each way: it sorts them once for each class.
+            found.append((*lovasz_softmax(full[:, :, ::2, ::2], target[:, ::2, ::2]), self._recipe.lovasz))
         for (
             low
         ) in auxiliary:  # at their own size: what they teach is coarse; at weight 0, too, for DistributedDataParallel
@@ -162,6 +165,31 @@ def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> tup
     if weights is None:
         return total, counted.sum().float()
     return total, weights[target[counted].long()].sum()
+
+
+def lovasz_softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Lovász's convex extension of 1 − IoU (Berman et al.: The Lovász-Softmax loss, 2018), over a batch as one image.
+
+    Args:
+        logits: (N, C, h, w).
+        target: (N, h, w) train ids, 255 to ignore.
+
+    Returns:
+        The sum over the classes that `target` holds, and their number.
+    """
+    counted = target != IGNORE
+    probabilities = logits.softmax(dim=1).movedim(1, 0)[:, counted]  # (C, pixels)
+    labels = target[counted]
+    total, present = probabilities.sum() * 0, torch.unique(labels)
+    for name in present.tolist():
+        foreground = (labels == name).float()
+        errors, order = (foreground - probabilities[name]).abs().sort(descending=True)
+        foreground = foreground[order]
+        found, missed = foreground.cumsum(0), (1 - foreground).cumsum(0)
+        size = foreground.sum()
+        loss = 1 - (size - found) / (size + missed)  # 1 - IoU if the worst pixels up to here were wrong
+        total = total + errors @ torch.diff(loss, prepend=loss.new_zeros(1))
+    return total, torch.tensor(float(len(present)), device=logits.device)
 
 
 def class_weights(shares: np.ndarray, power: float = 1.0) -> Tensor:
