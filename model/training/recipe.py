@@ -47,6 +47,7 @@ class Recipe:
     class_weights: float = 0.0  # of the loss: ENet's 1 / ln(1.02 + share of pixels) to this power; 0: all the same
     lovasz: float = 0.0  # weight of the Lovász soft-max loss, which stands for the mean IoU, beside cross-entropy
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
+    balance: bool = False  # at the end: the last layer's biases to the best mean IoU on training images
     freeze_norm: bool = False  # batch norm keeps its statistics
 
     resolution: tuple[int, int] | None = None  # height, width the network sees a whole image at; null: as stored
@@ -99,7 +100,7 @@ class Recipe:
                     self.task == "segmentation" or not getattr(self, name),
                     "nothing: classification has no use for it",
                 )
-                for name in ("street", "coarse", "weights", "resolution", "class_weights", "lovasz", "paste")
+                for name in ("street", "coarse", "weights", "resolution", "class_weights", "lovasz", "paste", "balance")
             ),
         ]
         for name, holds, expected in rules:

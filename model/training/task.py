@@ -22,6 +22,7 @@ from ..datasets import Dataset, open_dataset
 from ..evaluate import evaluate
 from ..inference import Network
 from ..network import FastSCNN, WithAuxiliaryHeads
+from .balance import balance
 from .pretraining import Classifier, load_trunk
 from .recipe import Recipe
 from .samples import Classification, Segmentation, Views
@@ -42,6 +43,10 @@ class Task(ABC):
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """Scores of `module`, in per cent, on the validation split."""
 
+    def finish(self, module: nn.Module, device: torch.device) -> str:
+        """What the recipe wants done to the weights after the last step; in words, or nothing where it wants nothing."""
+        return ""
+
     @abstractmethod
     def save(self, module: nn.Module, path: Path) -> None:
         """Write the result of the training, without what only training needs."""
@@ -54,7 +59,8 @@ class SegmentationTask(Task):
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        labelled = [open_dataset(recipe.data, "train")]
+        self._fine = open_dataset(recipe.data, "train")
+        labelled = [self._fine]
         if recipe.coarse:
             labelled.append(open_dataset(recipe.data, "train_extra", coarse=True))
         self._validation: Dataset = open_dataset(recipe.data, "val")
@@ -91,6 +97,15 @@ class SegmentationTask(Task):
             "pixel_accuracy": 100 * scores.confusion.pixel_accuracy(),
             **named,
         }
+
+    def finish(self, module: nn.Module, device: torch.device) -> str:
+        if not self._recipe.balance:
+            return ""
+        assert isinstance(module, WithAuxiliaryHeads)
+        result = self._result(module)
+        before, after = balance(result, self._fine, device.type)
+        module.network.classifier.conv.load_state_dict(result.network.classifier.conv.state_dict())
+        return f"class biases moved: mean IoU {100 * before:.2f}% to {100 * after:.2f}% on training images"
 
     def save(self, module: nn.Module, path: Path) -> None:
         checkpoint.save(path, self._result(module))
