@@ -64,7 +64,12 @@ def _lines(finding: Finding, column: int, width: int, coloured: bool) -> list[st
     head = f"  {status}{finding.name:<{column}}"
     hanging = " " * len(head)
     told = textwrap.wrap(
-        finding.found, width, initial_indent=head, subsequent_indent=hanging, break_on_hyphens=False
+        finding.found,
+        width,
+        initial_indent=head,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
     ) or [head]
     if coloured:
         told[0] = told[0].replace(status, f"\033[{_COLOURS[finding.status]}m{status}\033[0m", 1)
@@ -74,6 +79,7 @@ def _lines(finding: Finding, column: int, width: int, coloured: bool) -> list[st
             width,
             initial_indent=hanging,
             subsequent_indent=f"{hanging}     ",
+            break_long_words=False,
             break_on_hyphens=False,
         )
     return told
