@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def frames() -> list[np.ndarray]:
     street = Street(HEIGHT, WIDTH, seed=3)
     return [street.frame(index * 5)[0] for index in range(6)]
+
+
+@pytest.fixture(scope="session")
+def oldest_python() -> str:
+    """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
+    places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]
+    for place in places:
+        if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
+            return str(place)
+    return sys.executable
 
 
 @pytest.fixture

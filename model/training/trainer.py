@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from ...runtime.errors import ArtifactError, FastSCNNError, UsageError
+from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ...runtime.files import write_atomically
 from ..checkpoint import unpickled
 from .journal import Journal, make_folder
@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 
 STATE = "last.pt"
 BEST = "best.safetensors"
-
-
-class TrainingError(FastSCNNError):
-    """The training cannot go on, such as after a loss that is not a number."""
 
 
 class Trainer:
