@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import open_backend
+from .backend import FrameBackend, open_backend
 from .decode import argmax
 from .errors import FrameError, UsageError
 from .frame import Frame, InputLayout, checked, fitted, restored
@@ -35,6 +35,8 @@ class Segmenter:
         path: a file that fastscnn-export wrote.
         device: "auto" takes a GPU where the installed engine has one, "cpu", or "cuda".
         threads: CPU threads for network and decode; None takes all that this process may use.
+        memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
+            `runtime/tensorrt/memory.py`.
 
     Raises:
         ArtifactError: the file is missing, damaged or not this project's.
@@ -42,14 +44,17 @@ class Segmenter:
         UsageError: an unknown device or a thread count below 1.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto", *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, device: str = "auto", *, threads: int | None = None, memory: str = "auto"
+    ) -> None:
         self._closed = False
         self._idle = threading.Condition()
         self._calls = 0
-        self._backend = open_backend(path, device, threads)
+        self._backend = open_backend(path, device, threads, memory)
         self.artifact = self._backend.artifact
         self.device = self._backend.device
         self._layout = InputLayout(self.artifact)
+        self._takes_frames = self._backend if isinstance(self._backend, FrameBackend) else None
 
     def __call__(self, frame: Any) -> Result:
         """Segment one frame: uint8 (H, W, 3) BGR of any size (or grey; see `frame.checked`).
@@ -74,15 +79,21 @@ class Segmenter:
         with self._in_use():
             started = time.perf_counter()
             whole = [checked(frame) for frame in frames]
-            fit = [fitted(frame, self.artifact.height, self.artifact.width) for frame in whole]
-            image = self._layout(fit + fit[-1:] * (size - len(fit)))
             prepared = time.perf_counter()
-            raw = self._backend.run(image)
+            if self._takes_frames is not None:
+                raw = self._takes_frames.run_frames(whole)
+            else:
+                fit = [fitted(frame, self.artifact.height, self.artifact.width) for frame in whole]
+                image = self._layout(fit + fit[-1:] * (size - len(fit)))
+                prepared = time.perf_counter()
+                raw = self._backend.run(image)
             ran = time.perf_counter()
             parts = [self._restored(raw.labels, raw.probabilities, i, frame) for i, frame in enumerate(whole)]
             restoring = (time.perf_counter() - ran) * 1e3
         share = 1 / len(frames)
-        timings = Timings((prepared - started) * 1e3 * share, raw.forward * share, (raw.decode + restoring) * share)
+        timings = Timings(
+            ((prepared - started) * 1e3 + raw.prepare) * share, raw.forward * share, (raw.decode + restoring) * share
+        )
         return [
             self._result(timings, labels, probabilities, None if raw.logits is None else raw.logits[i], frame.shape)
             for i, ((labels, probabilities), frame) in enumerate(zip(parts, whole, strict=True))
