@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +58,12 @@ class Context:
             self._primary.push()
         try:
             with self._explained(doing):  # before the pop, as it asks for the free memory
-                yield
+                try:
+                    yield
+                except BaseException as error:
+                    # The frames that failed hold streams and engines, which must go now, while the context is current.
+                    traceback.clear_frames(error.__traceback__)
+                    raise
         finally:
             self.cuda.Context.pop()
 

@@ -33,17 +33,17 @@ class Engine:
     def __init__(self, plan: bytes, description: EngineDescription, source: str) -> None:
         self.description, self._source = description, source
         self.binding = find(description.flavour)
-        with gathered() as said:
-            self._runtime: Any = self.binding.module.Runtime(logger(self.binding.module))
-            if description.version_compatible:
-                # Such plans carry code. Their checksum tells damage, not origin: both come from the same two files.
-                self._runtime.engine_host_code_allowed = True
-            if description.dla is not None:
-                self._runtime.DLA_core = description.dla
-            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise refusal(f"open {source}", said.errors, self.binding)
-        self._check()
+        self._runtime: Any = None
+        self._engine: Any = None
+        try:
+            with gathered() as said:
+                self._open(plan)
+                if self._engine is None:
+                    raise refusal(f"open {source}", said.errors, self.binding)
+            self._check()
+        except BaseException:
+            self.close()  # now, with the context current, and not when the exception is forgotten
+            raise
 
     def context(self) -> Any:
         """A new `IExecutionContext`, with activations of its own."""
@@ -56,6 +56,15 @@ class Engine:
     def close(self) -> None:
         """After its execution contexts are gone."""
         self._engine = self._runtime = None
+
+    def _open(self, plan: bytes) -> None:
+        self._runtime = self.binding.module.Runtime(logger(self.binding.module))
+        if self.description.version_compatible:
+            # Such plans carry code. Their checksum tells damage, not origin: both come from the same two files.
+            self._runtime.engine_host_code_allowed = True
+        if self.description.dla is not None:
+            self._runtime.DLA_core = self.description.dla
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
 
     def _check(self) -> None:
         engine, output = self._engine, self.binding.module.TensorIOMode.OUTPUT

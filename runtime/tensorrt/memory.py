@@ -26,7 +26,8 @@ class Buffer:
 
     def __init__(self, context: Context, mode: str, shape: tuple[int, ...], dtype: str, stream: Any) -> None:
         cuda = context.cuda
-        self._cuda, self._stream, self._twin = cuda, stream, None
+        self._cuda, self._twin = cuda, None
+        self._stream: Any = stream
         if mode == "managed":
             self.host: NDArray[Any] = cuda.managed_empty(shape, dtype, mem_flags=cuda.mem_attach_flags.GLOBAL)
             self._owner = self.host.base
@@ -59,6 +60,7 @@ class Buffer:
 
     def free(self) -> None:
         self.host = np.empty(0, np.uint8)  # whoever still looks sees nothing rather than freed memory
+        self._stream = None
         if self._twin is not None:
             self._twin.free()
         self._owner.free()

@@ -26,7 +26,8 @@ class Program:
         self, context: Context, stream: Any, inputs: list[Buffer], stages: dict[str, list[Step]], replayed: bool
     ) -> None:
         self.inputs = inputs
-        self._context, self._stream, self._stages = context, stream, stages
+        self._context, self._stages = context, stages
+        self._stream: Any = stream
         self._graph: int | None = None
         self._to_capture = replayed
         self._owned: list[Any] = []  # of `time`
@@ -80,7 +81,7 @@ class Program:
         self._stages.clear()
         for buffer in self.inputs:
             buffer.free()
-        self.inputs = []
+        self.inputs, self._stream = [], None
 
     def _enqueue(self) -> None:
         for stage in STAGES:

@@ -20,7 +20,7 @@ INVALID_CONTEXT, INVALID_VALUE, OUT_OF_MEMORY, CAPTURE_INVALIDATED = 201, 1, 2, 
 CUBIN = b"the kernels, compiled by the host's own compiler"
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A CUresult other than success; the two APIs above it turn it into what theirs is."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -43,7 +43,7 @@ class Stream:
     def wait(self) -> None:
         if self.capturing is not None:
             self.spoilt = True
-            raise Refusal(900, "operation not permitted when stream is capturing")
+            raise RefusalError(900, "operation not permitted when stream is capturing")
         with self.lock:
             while self.queue:
                 self.queue.pop(0)()
@@ -60,7 +60,7 @@ class Machine:
     devices: int = 1
     attributes: dict[str, int] = field(default_factory=dict)
     refuses_capture: bool = False
-    fails: dict[str, Refusal] = field(default_factory=dict)  # call → what it answers from now on
+    fails: dict[str, RefusalError] = field(default_factory=dict)  # call → what it answers from now on
 
     def __post_init__(self) -> None:
         self.attributes = {
@@ -95,16 +95,16 @@ class Machine:
         if call in self.fails:
             raise self.fails[call]
         if not self.contexts:
-            raise Refusal(INVALID_CONTEXT, "invalid device context")
+            raise RefusalError(INVALID_CONTEXT, "invalid device context")
 
     def allocate(self, size: int, call: str, visible: bool = True) -> np.ndarray:
         self.enter(call)
         for stream in self.streams.values():
             if stream.capturing is not None and stream.owner == threading.get_ident():
                 stream.spoilt = True
-                raise Refusal(900, "operation not permitted when stream is capturing")
+                raise RefusalError(900, "operation not permitted when stream is capturing")
         if self.allocated + size > self.memory:
-            raise Refusal(OUT_OF_MEMORY, "out of memory")
+            raise RefusalError(OUT_OF_MEMORY, "out of memory")
         block = np.full(size + 512, 0xCD, np.uint8)
         block = block[-block.ctypes.data % 256 :][:size]
         self.allocated += size
@@ -138,8 +138,10 @@ class Machine:
 
     def assert_clean(self) -> None:
         """Everything was given back, and nothing was lost in a wrong thread."""
-        assert self.problems == []
+        assert not self.problems, "; ".join(self.problems)
         assert not self.ranges and not self.host, f"{self.allocated} bytes were not freed"
-        assert not self.streams and not self.executables and not self.graphs
+        assert not self.streams and not self.executables and not self.graphs, (
+            f"{len(self.streams)} streams, {len(self.executables)} graphs"
+        )
         assert self.retained == 0, "the primary context is still held"
         assert self.contexts == [], "a context is still current"

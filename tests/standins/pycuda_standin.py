@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from gpu_standin import CUBIN, INVALID_CONTEXT, OUT_OF_MEMORY, Machine, Refusal, Stream
+from gpu_standin import CUBIN, INVALID_CONTEXT, OUT_OF_MEMORY, Machine, RefusalError, Stream
 
 from fastscnn.runtime.kernels import ENTRY_POINTS
 
@@ -49,7 +49,7 @@ def _names(machine: Machine) -> dict[str, Any]:
     def asked(call: str, work: Any) -> Any:
         try:
             return work()
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise kinds.get(refusal.code, LogicError)(f"{call} failed: {refusal}") from None
 
     def entered(call: str) -> None:
