@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, open_backend
+from .backend import Backend, FrameBackend, open_backend
 from .decode import argmax
 from .errors import FrameError, UsageError
 from .frame import Frame, InputLayout, checked, fitted, restored
@@ -37,6 +37,8 @@ class Segmenter:
         path: a file that fastscnn-export wrote.
         device: "auto" takes a GPU where the installed engine has one, "cpu", or "cuda".
         threads: CPU threads for network and decode; None takes all that this process may use.
+        memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
+            `runtime/tensorrt/memory.py`.
         deadline_ms: milliseconds that a frame may take; `latency` counts those that took longer.
 
     Attributes:
@@ -56,17 +58,19 @@ class Segmenter:
         device: str = "auto",
         *,
         threads: int | None = None,
+        memory: str = "auto",
         deadline_ms: float | None = None,
     ) -> None:
         self.latency = Latency(deadline_ms)
         self._gate = Gate()
-        self._backend = open_backend(path, device, threads)
+        self._backend = open_backend(path, device, threads, memory)
         self._let_go = weakref.finalize(
             self, _close_unclosed, self._gate, self._backend, f"unclosed Segmenter of {path}"
         )
         self.artifact = self._backend.artifact
         self.device = self._backend.device
         self._layout = InputLayout(self.artifact)
+        self._takes_frames = self._backend if isinstance(self._backend, FrameBackend) else None
 
     def __call__(self, frame: Any) -> Result:
         """Segment one frame: uint8 (H, W, 3) BGR of any size (or grey; see `frame.checked`).
@@ -96,10 +100,14 @@ class Segmenter:
         with self._gate.passing():
             started = time.perf_counter()
             whole = [checked(frame) for frame in frames]
-            fit = [fitted(frame, self.artifact.height, self.artifact.width) for frame in whole]
-            image = self._layout(fit + fit[-1:] * (size - len(fit)))
             prepared = time.perf_counter()
-            raw = self._backend.run(image)
+            if self._takes_frames is not None:
+                raw = self._takes_frames.run_frames(whole)
+            else:
+                fit = [fitted(frame, self.artifact.height, self.artifact.width) for frame in whole]
+                image = self._layout(fit + fit[-1:] * (size - len(fit)))
+                prepared = time.perf_counter()
+                raw = self._backend.run(image)
             ran = time.perf_counter()
             parts = [self._restored(raw.labels, raw.probabilities, i, frame) for i, frame in enumerate(whole)]
             ended = time.perf_counter()
@@ -108,7 +116,9 @@ class Segmenter:
             for one in arrived:
                 latency.count((ended - one.at) * 1e3)
         share = 1 / len(frames)
-        timings = Timings((prepared - started) * 1e3 * share, raw.forward * share, (raw.decode + restoring) * share)
+        timings = Timings(
+            ((prepared - started) * 1e3 + raw.prepare) * share, raw.forward * share, (raw.decode + restoring) * share
+        )
         return [
             self._result(timings, labels, probabilities, None if raw.logits is None else raw.logits[i], frame.shape)
             for i, ((labels, probabilities), frame) in enumerate(zip(parts, whole, strict=True))

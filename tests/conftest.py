@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from installing import StandInGpu, compiled_kernels
 
 from fastscnn.export import export
 from fastscnn.model.street import Street
@@ -58,6 +60,20 @@ def oldest_python() -> str:
         if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
             return str(place)
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def kernels_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA kernels, compiled by the host's compiler."""
+    return compiled_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch, kernels_library: ctypes.CDLL, tmp_path: Path) -> Iterator[StandInGpu]:
+    """A machine with a stand-in GPU; see tests/standins. Whatever a test leaves behind on it fails the test."""
+    gpu = StandInGpu(monkeypatch, kernels_library, tmp_path).install()
+    yield gpu
+    gpu.assert_clean()
 
 
 @pytest.fixture

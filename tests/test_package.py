@@ -41,6 +41,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "runtime",
         "runtime/doctor",
         "runtime/kernels",
+        "runtime/tensorrt",
         "model",
         "model/importing",
         "model/street",
