@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact
 from .errors import UsageError
+from .frame import Frame
 
 DEVICES = ("auto", "cpu", "cuda")
+SUFFIX = ".plan"  # of engines
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Raw:
     logits: NDArray[Any] | None  # (N, C, ~H/8, ~W/8), float32 or float16
     forward: float  # milliseconds
     decode: float  # milliseconds
+    prepare: float = 0.0  # milliseconds; of backends that take frames as they are
 
 
 class Backend(Protocol):
@@ -45,7 +49,16 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: str | Path, device: str, threads: int | None) -> Backend:
+@runtime_checkable
+class FrameBackend(Backend, Protocol):
+    """One that resizes and lays out frames by itself, where that is cheaper than on the CPU."""
+
+    def run_frames(self, frames: Sequence[Frame]) -> Raw:
+        """Up to a batch of frames (see `frame.checked`), of any size; results at the model's resolution."""
+        ...
+
+
+def open_backend(path: str | Path, device: str, threads: int | None, memory: str = "auto") -> Backend:
     """Open the engine that fits the file and the device.
 
     Raises:
@@ -56,6 +69,12 @@ def open_backend(path: str | Path, device: str, threads: int | None) -> Backend:
         raise UsageError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1, or none for all cores")
+    if Path(path).suffix == SUFFIX or Path(f"{path}.json").exists():
+        from .tensorrt import open_engine
+
+        return open_engine(path, device, threads, memory)
+    if memory != "auto":
+        raise UsageError(f"memory {memory!r} is for engines ({SUFFIX}); {path} is none")
     from .onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads)

@@ -54,6 +54,10 @@ class Result:
         self.logits = logits
         self._labels = labels
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To pickle or copy it, the labels are computed."""
+        return _whole, (self.artifact, self.timings, self.labels, self.probabilities, self.logits)
+
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
         return self._labels()
@@ -83,3 +87,13 @@ class Result:
                 f"height={self.labels.shape[0]} width={self.labels.shape[1]}. Pass the frame that was segmented"
             )
         return np.asarray(cv2.addWeighted(self.colour(), opacity, frame, 1 - opacity, 0), np.uint8)
+
+
+def _whole(
+    artifact: Artifact,
+    timings: Timings,
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.float32] | None,
+    logits: NDArray[Any] | None,
+) -> Result:
+    return Result(artifact, timings, lambda: labels, probabilities, logits)

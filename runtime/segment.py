@@ -23,7 +23,7 @@ from .frame import Frame
 from .result import Result
 from .segmenter import Segmenter
 from .sinks import open_sink
-from .sources import Named, Source
+from .sources import PATIENCE, Named, Source
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=command.positive, metavar="N", help="stop after N frames; default: all")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
     parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument(
+        "--patience",
+        default=PATIENCE,
+        type=_seconds,
+        metavar="S",
+        help="seconds that a camera or URL may take for a frame; three times as many for the first",
+    )
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
     return command.run(parser, _work, arguments)
 
@@ -59,7 +66,7 @@ def _work(options: argparse.Namespace) -> None:
     with ExitStack() as opened:
         if options.model:  # a wrong one is told before a camera wakes
             segmenter = opened.enter_context(Segmenter(options.model, options.device, threads=options.threads))
-        source = opened.enter_context(Source(options.input))
+        source = opened.enter_context(Source(options.input, patience=options.patience))
         frames = iter(source)
         if not options.model:
             first = next(frames)
@@ -155,6 +162,16 @@ def _progress(
     yield from tqdm(
         results, total=expected, unit=" frames", desc=Path(options.input).name, disable=None
     )  # None: only on a terminal
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected seconds above 0")
+    return value
 
 
 def _share(text: str) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from installing import StandInGpu, compiled_kernels
 
 from fastscnn.export import export
 from fastscnn.model.street import Street
@@ -75,6 +78,29 @@ def rectangles(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (root / kind / split).mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(root / kind / split / f"{index}.png"), content)
     return root
+
+
+def oldest_python() -> str:
+    """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
+    places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]
+    for place in places:
+        if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
+            return str(place)
+    return sys.executable
+
+
+@pytest.fixture(scope="session")
+def kernels_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA kernels, compiled by the host's compiler."""
+    return compiled_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch, kernels_library: ctypes.CDLL, tmp_path: Path) -> Iterator[StandInGpu]:
+    """A machine with a stand-in GPU; see tests/standins. Whatever a test leaves behind on it fails the test."""
+    gpu = StandInGpu(monkeypatch, kernels_library, tmp_path).install()
+    yield gpu
+    gpu.assert_clean()
 
 
 @pytest.fixture
