@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--baseline", action="store_true", help="also time ONNX Runtime with the usual head in the graph, in turns"
     )
     parser.add_argument("--compare", type=Path, metavar="JSON", help="an earlier report of the same kind")
+    command.add_trust(parser)
     parser.add_argument("--json", metavar="PATH", help="write the report; - for stdout")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the text with the command that made it")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the latency of each frame")
@@ -64,7 +65,7 @@ def _work(options: argparse.Namespace) -> None:
     )
     if options.plot:
         plot.expect_format(options.plot)
-    with Segmenter(options.model, options.device, threads=options.threads) as segmenter:
+    with Segmenter(options.model, options.device, threads=options.threads, trust=options.trust) as segmenter:
         frames, origin = _frames(options.source, segmenter.artifact)
         about: Report = {
             "command": options.command,

@@ -109,6 +109,13 @@ def expect_folder(*destinations: Path | None) -> None:
             raise OutputError(f"{path} cannot be written: it is a folder; expected the name of a file")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that opens engines."""
+    parser.add_argument(
+        "--trust", action="store_true", help="open a version-compatible engine, which brings native code of its own"
+    )
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up; for `type=` of an option."""
     if not text.isdecimal() or int(text) < 1:
