@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from .artifact import Artifact
 from .errors import UsageError
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-bf16", "openvino-gpu")
+PREFERRED = "FASTSCNN_DEVICE"  # environment variable: what "auto" means on this machine
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Backend(Protocol):
 
     artifact: Artifact
     device: str  # what it runs on, in words that a report can print
+    precision: str  # that it computes in: "fp32", "fp16", "bf16"
+    why: str  # how "auto" came to choose it, a sentence; empty where the caller named it
 
     def run(self, image: NDArray[Any]) -> Raw:
         """`image`: what the artefact's `input` tells, of its batch and resolution, contiguous."""
@@ -50,12 +54,54 @@ def open_backend(path: str | Path, device: str, threads: int | None) -> Backend:
 
     Raises:
         UsageError: unknown device or thread count.
+        ParityError: a device of reduced precision, named by the caller, whose results part from float32's.
         ArtifactError, DeviceError: see the engine's own module.
     """
+    if device == "auto":
+        device = os.environ.get(PREFERRED) or "auto"
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1, or none for all cores")
+    from . import openvino_backend
+
+    if device == "openvino":
+        return openvino_backend.OpenVinoBackend(path, device, threads)
+    if device in openvino_backend.VARIANTS or (device == "auto" and openvino_backend.installed() and not _on_cuda()):
+        return _tried(path, device, threads)
     from .onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads)
+
+
+def _tried(path: str | Path, device: str, threads: int | None) -> Backend:
+    """What a trial on this machine chose, now or earlier; or the device that was named, if the trial lets it pass."""
+    from . import trial
+    from .onnxruntime_backend import OnnxRuntimeBackend
+    from .openvino_backend import OpenVinoBackend, available
+
+    def open_one(name: str) -> OnnxRuntimeBackend | OpenVinoBackend:
+        kind = OnnxRuntimeBackend if name == trial.REFERENCE else OpenVinoBackend
+        return kind(path, name, threads)
+
+    result = trial.known(path, threads)
+    chosen = None
+    if result is None:
+        result, chosen = trial.hold(path, threads, [trial.REFERENCE, *available()], open_one)
+    if device != "auto":
+        if chosen is not None:
+            chosen.close()
+        trial.expect_agreement(result, device)
+        return open_one(device)
+    chosen = chosen or open_one(result.chosen)
+    chosen.why = str(result)
+    return chosen
+
+
+def _on_cuda() -> bool:
+    """Whether ONNX Runtime's GPU package is there, which no trial of CPUs can beat."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=command.positive, metavar="N", help="stop after N frames; default: all")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
     parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
     return command.run(parser, _work, arguments)
 
@@ -66,6 +67,8 @@ def _work(options: argparse.Namespace) -> None:
             frames = chain([first], frames)
             model = default_model((first.frame.shape[0], first.frame.shape[1]))
             segmenter = opened.enter_context(Segmenter(model, options.device, threads=options.threads))
+        if options.explain:
+            log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
         if not segmenter.artifact.trained:
             log.warning("the model's weights are random: the colours mean nothing yet")
         expected = min(filter(None, (source.frames, options.frames)), default=None)

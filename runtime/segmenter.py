@@ -33,13 +33,16 @@ class Segmenter:
 
     Args:
         path: a file that fastscnn-export wrote.
-        device: "auto" takes a GPU where the installed engine has one, "cpu", or "cuda".
+        device: "cpu" is ONNX Runtime, "openvino" OpenVINO in float32, "openvino-bf16" and "openvino-gpu" in what their names
+            say, "cuda" ONNX Runtime on the GPU. "auto" takes CUDA where it is installed, else what a short trial finds fastest
+            on this machine; the environment variable FASTSCNN_DEVICE can name what it takes.
         threads: CPU threads for network and decode; None takes all that this process may use.
 
     Raises:
         ArtifactError: the file is missing, damaged or not this project's.
         DeviceError: this machine or an installed package cannot run it.
         UsageError: an unknown device or a thread count below 1.
+        ParityError: a device of reduced precision was named whose results part from float32's.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", *, threads: int | None = None) -> None:
@@ -49,6 +52,8 @@ class Segmenter:
         self._backend = open_backend(path, device, threads)
         self.artifact = self._backend.artifact
         self.device = self._backend.device
+        self.precision = self._backend.precision  # of the arithmetic: "fp32", "fp16", "bf16"
+        self.why = self._backend.why  # how "auto" came to choose the device, a sentence; empty where it was named
         self._layout = InputLayout(self.artifact)
 
     def __call__(self, frame: Any) -> Result:

@@ -14,6 +14,8 @@ import pytest
 from fastscnn.export import export
 from fastscnn.model.street import Street
 
+os.environ.setdefault("FASTSCNN_DEVICE", "cpu")  # tests that want another engine, or the choice of one, say so
+
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 128, 256
 
