@@ -65,7 +65,7 @@ def _work(options: argparse.Namespace) -> None:
     if options.plot:
         plot.expect_format(options.plot)
     with Segmenter(options.model, options.device, threads=options.threads) as segmenter:
-        frames, origin = _frames(options.source, segmenter.artifact)
+        frames, origin = distinct_frames(options.source, segmenter.artifact)
         about: Report = {
             "command": options.command,
             "model": options.model.name,
@@ -188,7 +188,7 @@ def _agreement(result: Result, plain: NDArray[Any], artifact: Artifact, exact: b
     return f"probabilities equal to {error:.0e}"
 
 
-def _frames(source: str | None, artifact: Artifact) -> tuple[list[Frame], str]:
+def distinct_frames(source: str | None, artifact: Artifact) -> tuple[list[Frame], str]:
     """Distinct frames at the model's resolution, so that the measurement is of the model and not of resizing."""
     if source is None:
         street = Street(artifact.height, artifact.width)
