@@ -23,7 +23,9 @@ class Raw:
 
     labels: NDArray[np.uint8] | None  # (N, H, W)
     probabilities: NDArray[np.float32] | None  # (N, C, H, W)
-    logits: NDArray[Any] | None  # (N, C, ~H/8, ~W/8), float32 or float16
+    logits: (
+        NDArray[Any] | None
+    )  # (N, C, ~H/8, ~W/8), float32 or float16; whatever the head, where the engine gives them
     forward: float  # milliseconds
     decode: float  # milliseconds
 
@@ -42,6 +44,10 @@ class Backend(Protocol):
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         """(C, h, w) logits → (H, W) labels, for results of a logits head."""
+        ...
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+        """(C, h, w) logits → (C, rows, columns) probabilities of a part of the model's resolution."""
         ...
 
     def close(self) -> None:

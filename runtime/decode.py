@@ -74,6 +74,11 @@ class _Axis:
             place=slice(int(place[0]), int(place[0]) + size) if steady else place,
         )
 
+    def taps(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        """Sample before, sample after and weight of the latter, at each result position of a part."""
+        cell = self.cell[part]
+        return self.near[cell], self.far[cell], self.weight[part]
+
 
 class Decoder:
     """Decode logits of one geometry. Threads may share it; after `close` it still works, on the caller's thread alone.
@@ -238,6 +243,23 @@ class Decoder:
         for _ in (self._pool.map if self._pool else map)(settle, range(self._y.cell[0], self._y.cell[-1] + 1)):
             pass
         return result
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> Floats:
+        """(C, h, w) → (C, rows, columns) float32: what `probabilities` gives there, at the cost of that part alone."""
+        top, bottom, down = self._y.taps(rows)
+        left, right, along = self._x.taps(columns)
+        low = logits[:, top[0] : bottom[-1] + 1, left[0] : right[-1] + 1].astype(np.float32)
+        top, bottom, left, right = top - top[0], bottom - top[0], left - left[0], right - left[0]
+        if self.probability == "softmax":
+            low -= low.max(axis=0)  # as in `probabilities`
+        wide = low[..., left] + (low[..., right] - low[..., left]) * along
+        full = np.asarray(wide[:, top] + (wide[:, bottom] - wide[:, top]) * down[:, None], np.float32)
+        if self.probability == "sigmoid":
+            return np.reciprocal(1 + cv2.exp(-full.reshape(len(full), -1)).reshape(full.shape))
+        full -= full.max(axis=0)
+        np.exp(full, out=full)
+        full /= full.sum(axis=0)
+        return full
 
     def _widened(self, rows: Floats) -> Floats:
         """(n, w) → (n, W) by interpolation along the rows."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Generic, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from .artifact import OUTPUTS, Artifact
 from .backend import Raw
 from .decode import Decoder
 from .errors import ArtifactError
+from .memory import Recycler
 from .onnx_file import LOGITS
 
 Tensor = tuple[str, str, list[int]]  # name, type, shape
@@ -36,60 +35,44 @@ class LogitsBackend:
         self.artifact = artifact
         self._turn: AbstractContextManager[Any] = threading.Lock() if alone else nullcontext()
         self._decoder = Decoder.of(artifact, threads)
+        # Engines write into these, so that logits are never copied, and results keep theirs for as long as they like.
+        shape = (artifact.batch, len(artifact.classes), artifact.logits_height, artifact.logits_width)
+        self.rooms = Recycler(shape, element(artifact))
 
-    @contextmanager
-    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> Iterator[NDArray[Any]]:
-        """Run the network within `turn`; the logits (N, C, h, w) are read until the context ends, and not after it."""
+    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> NDArray[Any]:
+        """Run the network within `turn`; gives the logits (N, C, h, w), in an array of `rooms`."""
         raise NotImplementedError
 
     def run(self, image: NDArray[Any]) -> Raw:
         clock = _Clock(self._turn)
-        with self.forward(image, clock) as logits:
-            forwarded = clock.ended
-            labels = probabilities = kept = None
-            if self.artifact.head == "cls":
-                labels = _stacked([self._decoder.labels(one) for one in logits])
-            elif self.artifact.head == "prob":
-                probabilities = _stacked([self._decoder.probabilities(one) for one in logits])
-            else:
-                kept = np.array(logits)
-            decoded = time.perf_counter()
+        logits = self.forward(image, clock)
+        labels = probabilities = None
+        if self.artifact.head == "cls":
+            labels = _stacked([self._decoder.labels(one) for one in logits])
+        elif self.artifact.head == "prob":
+            probabilities = _stacked([self._decoder.probabilities(one) for one in logits])
+        decoded = time.perf_counter()
         return Raw(
-            labels, probabilities, kept, forward=(forwarded - clock.started) * 1e3, decode=(decoded - forwarded) * 1e3
+            labels,
+            probabilities,
+            logits,
+            forward=(clock.ended - clock.started) * 1e3,
+            decode=(decoded - clock.ended) * 1e3,
         )
 
     def logits(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The network's own result, (N, C, h, w), whatever the head; a copy."""
-        with self.forward(image, self._turn) as logits:
-            return np.array(logits)
+        """The network's own result, (N, C, h, w), whatever the head."""
+        return self.forward(image, self._turn)
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         return self._decoder.labels(logits)
 
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+        return self._decoder.region(logits, rows, columns)
+
     def close(self) -> None:
+        self.rooms.clear()
         self._decoder.close()
-
-
-Slot = TypeVar("Slot")
-
-
-class Slots(Generic[Slot]):
-    """What one run needs for itself, such as room for its logits: made on demand, then used again."""
-
-    def __init__(self, make: Callable[[], Slot]) -> None:
-        self._make = make
-        self._free: deque[Slot] = deque()  # its own operations are atomic
-
-    @contextmanager
-    def one(self) -> Iterator[Slot]:
-        try:
-            slot = self._free.pop()
-        except IndexError:
-            slot = self._make()
-        try:
-            yield slot
-        finally:
-            self._free.append(slot)
 
 
 class _Clock:
@@ -119,13 +102,17 @@ def check_graph(found: list[Tensor], outputs: list[str], artifact: Artifact, sou
     image = ("uint8", [a.batch, a.height, a.width, 3])
     if a.input == "float":
         image = ("float32", [a.batch, 3, a.height, a.width])
-    element = "float16" if a.precision == "fp16" else "float32"
-    expected = [("image", *image), (LOGITS, element, [a.batch, len(a.classes), a.logits_height, a.logits_width])]
+    expected = [("image", *image), (LOGITS, element(a), [a.batch, len(a.classes), a.logits_height, a.logits_width])]
     if found != expected or outputs != [OUTPUTS[a.head]]:
         raise ArtifactError(
             f"{source} does not match its own description: the graph has {found} and ends in {', '.join(outputs)}; "
             f"expected {expected} and {OUTPUTS[a.head]}. It was edited; export it again with fastscnn-export"
         )
+
+
+def element(artifact: Artifact) -> str:
+    """Type of the network's logits, as NumPy names it."""
+    return "float16" if artifact.precision == "fp16" else "float32"
 
 
 def first_line(error: Exception) -> str:

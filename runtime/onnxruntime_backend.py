@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import onnx_file
 from .errors import ArtifactError, DeviceError
-from .logits_backend import LogitsBackend, Slots, Tensor, check_graph, first_line
+from .logits_backend import LogitsBackend, Tensor, check_graph, first_line
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +38,17 @@ class OnnxRuntimeBackend(LogitsBackend):
         super().__init__(artifact, threads, alone=device_is_cpu(self._session))
         self.device = describe(self._session, threads)
         self.precision = artifact.precision
-        self._slots = Slots(self._slot)
 
-    def _slot(self) -> tuple[Any, NDArray[Any]]:
-        """A binding and the room into which it has the logits written; ONNX Runtime's own would be copied out."""
-        a = self.artifact
-        room = np.empty(
-            (a.batch, len(a.classes), a.logits_height, a.logits_width),
-            np.float16 if a.precision == "fp16" else np.float32,
-        )
+    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> NDArray[Any]:
+        logits = self.rooms.array()
         binding = self._session.io_binding()
-        binding.bind_output(onnx_file.LOGITS, "cpu", 0, room.dtype.type, room.shape, room.ctypes.data)
-        return binding, room
-
-    @contextmanager
-    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> Iterator[NDArray[Any]]:
-        with self._slots.one() as (binding, logits):
-            with turn:
-                binding.bind_cpu_input("image", image)
-                self._session.run_with_iobinding(binding)
-            yield logits
+        binding.bind_cpu_input("image", image)
+        binding.bind_output(onnx_file.LOGITS, "cpu", 0, logits.dtype.type, logits.shape, logits.ctypes.data)
+        with turn:
+            self._session.run_with_iobinding(binding)
+        return logits
 
     def close(self) -> None:
-        self._slots = Slots(self._slot)
         self._session = None
         super().close()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import bfloat16, onnx_file
 from .errors import ArtifactError, DeviceError
-from .logits_backend import LogitsBackend, Slots, Tensor, check_graph, first_line
+from .logits_backend import LogitsBackend, Tensor, check_graph, first_line
 from .onnxruntime_backend import usable_cores
 
 # Device name → OpenVINO's device, precision hint, and the arithmetic as reports name it.
@@ -57,22 +56,23 @@ class OpenVinoBackend(LogitsBackend):
             raise ArtifactError(
                 f"OpenVINO refuses {path}: {first_line(error)}. Export it again with fastscnn-export, or use device 'cpu'"
             ) from error
-        super().__init__(artifact, threads, alone=place == "CPU")
+        super().__init__(artifact, threads, alone=True)
         shared = f", {threads} thread{'s' if threads > 1 else ''}" if place == "CPU" else ""
         self.device = f"OpenVINO {place} {precision}{shared}"
         self.precision = artifact.precision if hint == "f32" else precision
-        self._slots = Slots(self._compiled.create_infer_request)
+        self._request = self._compiled.create_infer_request()
 
-    @contextmanager
-    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> Iterator[NDArray[Any]]:
-        with self._slots.one() as request:
-            with turn:
-                request.infer([image], share_inputs=True, share_outputs=True)
-            yield request.get_output_tensor(0).data  # the request's own memory
+    def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> NDArray[Any]:
+        from openvino import Tensor as Shared
+
+        logits = self.rooms.array()
+        with turn:
+            self._request.set_output_tensor(Shared(logits, shared_memory=True))
+            self._request.infer([image], share_inputs=True, share_outputs=True)
+        return logits
 
     def close(self) -> None:
-        self._slots = Slots(lambda: None)
-        self._compiled = None
+        self._request = self._compiled = None
         super().close()
 
 

@@ -176,7 +176,25 @@ class Segmenter:
             assert logits is not None
             return restored(self._backend.labels(logits), shape[0], shape[1])
 
-        return Result(self.artifact, timings, find, probabilities, logits)
+        def region(rows: slice, columns: slice) -> NDArray[np.float32]:
+            assert logits is not None
+            parts = [
+                _nearest(part, size, full)
+                for part, size, full in zip(
+                    (rows, columns), shape[:2], (self.artifact.height, self.artifact.width), strict=True
+                )
+            ]
+            (y, y_span), (x, x_span) = parts
+            return self._backend.region(logits, y_span, x_span)[:, y[:, None] - y_span.start, x - x_span.start]
+
+        shown = logits if self.artifact.head == "logits" else None
+        return Result(self.artifact, timings, find, probabilities, shown, None if logits is None else region)
+
+
+def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:
+    """Where pixels of a part of the frame lie at the model's resolution, as `restored` has it, and what they span."""
+    places = restored(np.arange(full, dtype=np.float32)[:, None], size, 1)[part, 0].astype(np.intp)
+    return places, slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _own(frame: Any) -> Any:
