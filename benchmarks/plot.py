@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +86,30 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=120)
     pyplot.close(figure)
     write_atomically(path, buffer.getvalue())
+
+
+def plot_growth(path: Path, sweeps: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]]) -> None:
+    """Two rows of panels, a column a sweep: milliseconds a frame above, peak memory below, a line a device; logarithmic axes.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        2, len(sweeps), figsize=(3.2 * len(sweeps), 5.5), layout="constrained", squeeze=False
+    )
+    for column, (sweep, lines) in enumerate(sweeps.items()):
+        for row, title in enumerate(("ms a frame", "peak MB of the process")):
+            axes = panels[row, column]
+            for device, points in lines.items():
+                axes.plot([p[0] for p in points], [p[1 + row] for p in points], marker="o", label=device)
+            axes.set(xscale="log", yscale="log", xlabel="pixels" if sweep == "resolution" else sweep)
+            if not column:
+                axes.set_ylabel(title)
+            axes.grid(alpha=0.3, which="both")
+    panels[0, 0].legend(fontsize=8)
+    _save(figure, path)
