@@ -29,7 +29,7 @@ from ..runtime.errors import FastSCNNError
 from ..runtime.frame import Frame, fitted
 from ..runtime.sinks import open_sink
 from ..runtime.sources import Source
-from .growth import Sample, Verdict, verdicts
+from .leaks import Sample, Verdict, verdicts
 from .machine import machine
 
 log = logging.getLogger(__name__)

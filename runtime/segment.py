@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="seconds that a camera or URL may take for a frame; three times as many for the first",
     )
     command.add_trust(parser)
+    parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
     return command.run(parser, _work, arguments)
 
@@ -76,6 +77,8 @@ def _work(options: argparse.Namespace) -> None:
             frames = chain([first], frames)
             model = default_model((first.frame.shape[0], first.frame.shape[1]))
             segmenter = opened.enter_context(Segmenter(model, options.device, threads=options.threads))
+        if options.explain:
+            log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
         if not segmenter.artifact.trained:
             log.warning("the model's weights are random: the colours mean nothing yet")
         expected = min(filter(None, (source.frames, options.frames)), default=None)

@@ -35,7 +35,9 @@ class Segmenter:
 
     Args:
         path: a file that fastscnn-export wrote.
-        device: "auto" takes a GPU where the installed engine has one, "cpu", or "cuda".
+        device: "cpu" is ONNX Runtime, "openvino" OpenVINO in float32, "openvino-bf16" and "openvino-gpu" in what their names
+            say, "cuda" ONNX Runtime on the GPU. "auto" takes CUDA where it is installed, else what a short trial finds fastest
+            on this machine; the environment variable FASTSCNN_DEVICE can name what it takes.
         threads: CPU threads for network and decode; None takes all that this process may use.
         memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
             `runtime/tensorrt/memory.py`.
@@ -51,6 +53,7 @@ class Segmenter:
         ArtifactError: the file is missing, damaged or not this project's.
         DeviceError: this machine or an installed package cannot run it.
         UsageError: an unknown device, a thread count below 1, or a deadline that is not above 0.
+        ParityError: a device of reduced precision was named whose results part from float32's.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class Segmenter:
         )
         self.artifact = self._backend.artifact
         self.device = self._backend.device
+        self.precision = self._backend.precision  # of the arithmetic: "fp32", "fp16", "bf16"
+        self.why = self._backend.why  # how "auto" came to choose the device, a sentence; empty where it was named
         self._layout = InputLayout(self.artifact)
         self._takes_frames = self._backend if isinstance(self._backend, FrameBackend) else None
 
@@ -214,7 +219,25 @@ class Segmenter:
             assert logits is not None
             return restored(self._backend.labels(logits), shape[0], shape[1])
 
-        return Result(self.artifact, timings, find, probabilities, logits)
+        def region(rows: slice, columns: slice) -> NDArray[np.float32]:
+            assert logits is not None
+            parts = [
+                _nearest(part, size, full)
+                for part, size, full in zip(
+                    (rows, columns), shape[:2], (self.artifact.height, self.artifact.width), strict=True
+                )
+            ]
+            (y, y_span), (x, x_span) = parts
+            return self._backend.region(logits, y_span, x_span)[:, y[:, None] - y_span.start, x - x_span.start]
+
+        shown = logits if self.artifact.head == "logits" else None
+        return Result(self.artifact, timings, find, probabilities, shown, None if logits is None else region)
+
+
+def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:
+    """Where pixels of a part of the frame lie at the model's resolution, as `restored` has it, and what they span."""
+    places = restored(np.arange(full, dtype=np.float32)[:, None], size, 1)[part, 0].astype(np.intp)
+    return places, slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _close_unclosed(gate: Gate, backend: Backend, message: str) -> None:

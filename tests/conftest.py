@@ -18,6 +18,8 @@ from installing import StandInGpu, compiled_kernels
 from fastscnn.export import export
 from fastscnn.model.street import Street
 
+os.environ.setdefault("FASTSCNN_DEVICE", "cpu")  # tests that want another engine, or the choice of one, say so
+
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 128, 256
 SIDE = 96  # of the labelled images

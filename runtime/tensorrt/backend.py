@@ -77,6 +77,7 @@ class TensorRTBackend:
                 "with fastscnn-trt build"
             )
         self.description, self.artifact = description, description.artifact
+        self.precision, self.why = description.precision, ""
         self._resources = resources = _Resources(Context(description.flavour))
         self._forgotten = weakref.finalize(self, _forgotten, resources, str(path))
         try:
@@ -128,6 +129,9 @@ class TensorRTBackend:
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         return self._decoder.labels(logits)
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+        return self._decoder.region(logits, rows, columns)
 
     @contextmanager
     def slot(self, doing: str) -> Iterator[Slot]:

@@ -23,11 +23,11 @@ def open_engine(
 
     Raises:
         ArtifactError, DeviceError: see TensorRTBackend.
-        UsageError: device "cpu".
+        UsageError: a device other than "auto" and "cuda".
     """
-    if device == "cpu":
+    if device not in ("auto", "cuda"):
         raise UsageError(
-            f"{path} is an engine, which runs on a GPU only; for device 'cpu' open the ONNX file that it was built from"
+            f"{path} is an engine, which runs on a GPU only; for device {device!r} open the ONNX file that it was built from"
         )
     try:
         return TensorRTBackend(path, memory=memory, threads=threads, trust=trust)

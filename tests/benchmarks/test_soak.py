@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastscnn.benchmarks.growth import Sample, Verdict, theil_sen, verdicts
+from fastscnn.benchmarks.leaks import Sample, Verdict, theil_sen, verdicts
 from fastscnn.benchmarks.soak import soak
 from fastscnn.runtime import Segmenter
 
