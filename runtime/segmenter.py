@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import FrameBackend, open_backend
+from .backend import Backend, FrameBackend, open_backend
 from .decode import argmax
 from .errors import FrameError, UsageError
 from .frame import Frame, InputLayout, checked, fitted, restored
@@ -142,6 +142,11 @@ class Segmenter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the model, for benchmarks and tests."""
+        return self._backend
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

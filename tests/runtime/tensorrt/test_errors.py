@@ -208,7 +208,7 @@ def test_a_refused_capture_is_noted_once(
     with Segmenter(standin.engine(exported())) as segmenter:
         segmenter(frames[0])
         segmenter(frames[0][:100].copy())
-        backend = segmenter._backend
+        backend = segmenter.backend
         assert isinstance(backend, TensorRTBackend)
         assert backend.notes == ["cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"]
     assert caplog.text.count("no CUDA graph, so each frame is launched step by step") == 1
