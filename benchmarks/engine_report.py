@@ -63,9 +63,9 @@ def measure(
         "forward_and_decode_per_second": timing.device_rate(backend, frames[0], max(count, 10)),
         "pipelined_per_second": timing.pipelined_rate(segmenter, frames, max(count, 10)),
         "floor": least,
-        "floor_ratio": stages["forward"].median / segmenter.artifact.batch / least["milliseconds"],
-        "achieved_bytes_per_second": least["bytes"] * segmenter.artifact.batch / stages["forward"].median * 1e3,
-        "decode_share": stages["decode"].median / stages["forward"].median,
+        "floor_ratio": stages[timing.FORWARD].median / segmenter.artifact.batch / least["milliseconds"],
+        "achieved_bytes_per_second": least["bytes"] * segmenter.artifact.batch / stages[timing.FORWARD].median * 1e3,
+        "decode_share": stages[timing.DECODE].median / stages[timing.FORWARD].median,
         "energy": timing.energy_per_frame(segmenter, frames, energy_seconds) if energy_seconds else None,
     }
     if baseline is not None:

@@ -22,7 +22,8 @@ from .traffic import activation_bytes
 
 _COPIED = 256 << 20  # bytes; far more than any cache holds
 _COPIES = 20
-COMPUTE = "forward + decode"
+FORWARD, DECODE, COMPUTE = "forward, one graph", "decode, one graph", "forward + decode, one graph"
+_PARTS = {FORWARD: ("forward",), DECODE: ("decode",), COMPUTE: ("prepare", "forward", "decode")}
 WHOLE = "frame in page-locked memory to result, one graph"
 
 
@@ -38,23 +39,24 @@ def backend_of(segmenter: Segmenter) -> TensorRTBackend:
 
 
 def stage_times(backend: TensorRTBackend, frame: Frame, burn_in: int, count: int) -> dict[str, Summary]:
-    """Milliseconds by CUDA events, one frame at a time: each stage launched step by step, then two graphs.
+    """Milliseconds by CUDA events, one frame at a time: each stage launched step by step, then graphs.
 
-    The step by step launch is what separates the stages; a graph has none of the gaps between its kernels, so the two graphs
-    are less than the sum.
+    Launching step by step separates the stages and leaves gaps between kernels where the CPU is slower than the GPU. A graph
+    has none, so the graphs' times are those of the GPU's own work.
     """
     with backend.slot("timing") as slot:
         program = _filled(backend, slot, frame)
-        compute = program.part("prepare", "forward", "decode")
+        parts = {name: program.part(*stages) for name, stages in _PARTS.items()}
         try:
-            slot.run(program)
-            slot.run(compute)
+            for part in (program, *parts.values()):
+                slot.run(part)
             stages = _repeated(program.time, burn_in, count)
             samples = {name: [sample[name] for sample in stages] for name in STAGES}
-            samples[COMPUTE] = _repeated(compute.time_whole, burn_in, count)
+            samples |= {name: _repeated(part.time_whole, burn_in, count) for name, part in parts.items()}
             samples[WHOLE] = _repeated(program.time_whole, burn_in, count)
         finally:
-            compute.free()
+            for part in parts.values():
+                part.free()
     return {name: Summary.of(np.array(values)) for name, values in samples.items()}
 
 

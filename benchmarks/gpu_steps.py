@@ -95,7 +95,7 @@ def measured(bench: Bench, head: str, size: tuple[int, int], layers: bool = Fals
         )
     numbers = report["stages"]
     report["sentence"] = (
-        f"forward {numbers['forward']['median']:.3f} ms ({report['floor_ratio']:.2f}x the floor), decode "
+        f"forward {numbers[engine_timing.FORWARD]['median']:.3f} ms ({report['floor_ratio']:.2f}x the floor), decode "
         f"{report['decode_share']:.1%} of it, forward+decode {report['forward_and_decode_per_second']:,.0f}/s, frame to "
         f"result {report['frame_to_result']['median']:.3f} ms, pipelined {report['pipelined_per_second']:,.0f}/s"
     )

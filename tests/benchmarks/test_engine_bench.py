@@ -134,10 +134,11 @@ def test_the_command_on_an_engine(
     stages = report["stages"]
     assert set(stages) >= {"upload", "prepare", "forward", "decode", "download"}
     assert stages["forward"]["median"] > 0 and stages["decode"]["median"] > 0
-    assert report["decode_share"] == pytest.approx(stages["decode"]["median"] / stages["forward"]["median"], rel=1e-3)
+    forward, decode = (stages[name]["median"] for name in (engine_timing.FORWARD, engine_timing.DECODE))
+    assert report["decode_share"] == pytest.approx(decode / forward, rel=1e-2)
     least = report["floor"]
     assert least["milliseconds"] == pytest.approx(least["bytes"] / least["copy_bytes_per_second"] * 1e3)
-    assert report["floor_ratio"] == pytest.approx(stages["forward"]["median"] / least["milliseconds"], rel=1e-3)
+    assert report["floor_ratio"] == pytest.approx(forward / least["milliseconds"], rel=1e-2)
     assert report["baseline"]["agreement"].startswith("labels equal on 9") or "100" in report["baseline"]["agreement"]
     assert [row["layer"] for row in report["layers"]] == ["whole"]
     assert len(report["latencies"]) == 4
