@@ -38,6 +38,8 @@ class OnnxRuntimeBackend:
         self.artifact = onnx_file.artifact(model, str(path))
         threads = threads or usable_cores()
         network = model if self.artifact.head == "logits" else onnx_file.without_head(model, str(path))
+        if self.artifact.precision == "int8":
+            network = onnx_file.unsigned(network)
         self._session = open_session(network, str(path), device, threads)
         _check_graph(self._session, onnx_file.outputs(model), self.artifact, str(path))
         self.device = describe(self._session, threads)
@@ -113,6 +115,8 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Small shares of work, handed out as threads come free: a core that something else uses does not hold up the rest.
     options.add_session_config_entry("session.dynamic_block_base", "4")
+    # Without VNNI instructions sums of unsigned by signed products overflow; slower kernels then give the right ones.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3  # errors; warnings about provider choice are said below, once and in words
     try:
         session = onnxruntime.InferenceSession(model, options, providers=providers)
