@@ -76,6 +76,9 @@ def build(
         raise UsageError(
             f"{model} is an FP16 graph; expected an FP32 one for --precision fp32. Export it again without --precision fp16"
         )
+    quantised = artifact.precision == "int8"
+    if quantised and options.dla is not None:
+        raise UsageError(f"{model} is an INT8 file, whose quantisers the DLA does not take; build without --dla")
     path = destination(model, output)
     command.expect_folder(path, engine_file.description_path(path), options.timing_cache)
     binding = _binding(options.flavour)
@@ -84,9 +87,6 @@ def build(
     gpu = _gpu(binding, can)
     chosen = targets(options, can, gpu)
     device = "" if can.cross_build or gpu is None else gpu.name
-    quantised = artifact.precision == "int8"
-    if quantised and options.dla is not None:
-        raise UsageError(f"{model} is an INT8 file, whose quantisers the DLA does not take; build without --dla")
     converts = options.precision == "fp16" and artifact.precision != "fp16" and strongly_typed(options, can)
     key = cache.key(source, binding, options, chosen, device, converter() if converts else "")
     reused = None if force else cache.find(path, key)

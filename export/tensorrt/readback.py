@@ -39,7 +39,7 @@ class Readback:
     precision_from: str  # "inspector" or "types"
     full: tuple[str, ...]  # convolutions in FP32
     unknown: tuple[str, ...]  # convolutions whose precision nothing tells
-    integer: tuple[str, ...]  # convolutions in INT8
+    integer: tuple[str, ...] = ()  # convolutions in INT8
 
 
 def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, binding_types: bool) -> Readback:
