@@ -11,8 +11,9 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint cons
 demo: $(VENV)/.demo
 	$(BIN)/python -m fastscnn.benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
 
+# One process a core, each with one thread of arithmetic: the tests are many and small.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
 check: lint types test
 

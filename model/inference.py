@@ -68,6 +68,11 @@ class Network:
             labels = votes.argmax(dim=1)
         return np.asarray(labels[0].to(torch.uint8).cpu().numpy())
 
+    def logits(self, image: Frame) -> Tensor:
+        """(C, H, W) float32 at the image's own size; neither mirrored nor scaled."""
+        image = checked(image)
+        return self._logits(image, 1.0, False, image.shape[:2])[0]
+
     def _logits(self, image: Frame, scale: float, mirrored: bool, size: tuple[int, int]) -> Tensor:
         height, width = (max(MINIMUM_SIDE, round(side * scale)) for side in self._resolution or size)
         if image.shape[:2] != (height, width):

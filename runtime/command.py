@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
 import logging
 import os
@@ -42,14 +44,15 @@ def run(
 
     `intermixed` lets options stand between the positional arguments of one list.
     """
+    _print_anything()
     options = parser.parse_intermixed_args(arguments) if intermixed else parser.parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for library in ("matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    _silence_opencv(options.debug)
     ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     previous = {number: signal.signal(number, _terminate) for number in ending}
     try:
+        _silence_opencv(options.debug)
         work(options)
         sys.stdout.flush()
         return DONE
@@ -144,6 +147,24 @@ def _silence_opencv(debug: bool) -> None:
     if debug:
         return
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # where it is imported later, or never
+    if "cv2" in sys.modules:
+        cv2 = sys.modules["cv2"]
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+def _print_anything() -> None:
+    """Let a terminal of any encoding show what it cannot as an escape, instead of ending the program.
+
+    Names of files that are not text here keep their bytes.
+    """
+
+    def escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("fastscnn.escaped", escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="fastscnn.escaped")

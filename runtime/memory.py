@@ -7,29 +7,30 @@ import ctypes
 import mmap
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 _KEPT = 2  # free blocks: as many as frames are in flight
 
 
 class Recycler:
-    """Gives float32 arrays of one shape, reusing the memory of those that nobody refers to any more.
+    """Gives arrays of one shape and type, reusing the memory of those that nobody refers to any more.
 
     A full-resolution probability map has 160 MB. The C library returns so large a block to the system each time, and
     faulting its pages in again takes longer than computing what goes into them. Arrays, and views of them, stay valid for
     as long as somebody holds them, also after `clear`.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
-        self._bytes = int(np.prod(shape)) * 4
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._bytes = int(np.prod(shape)) * self._dtype.itemsize
         # A deque's own operations are atomic. A lock would not do: the garbage collector may give a block back while
         # this very thread holds it.
         self._free: deque[mmap.mmap] = deque(maxlen=_KEPT)
 
-    def array(self) -> NDArray[np.float32]:
+    def array(self) -> NDArray[Any]:
         """Uninitialised, writable, contiguous."""
         try:
             block = self._free.pop()
@@ -38,7 +39,7 @@ class Recycler:
         # Every NumPy view keeps the object that it was made from; when the last one goes, the block is free.
         lease = (ctypes.c_char * self._bytes).from_buffer(block)
         weakref.finalize(lease, self._give_back, block).atexit = False
-        return np.frombuffer(memoryview(lease), np.float32).reshape(self._shape)
+        return np.frombuffer(memoryview(lease), self._dtype).reshape(self._shape)
 
     def clear(self) -> None:
         """Keep no block from now on; those still in use go when their arrays do."""

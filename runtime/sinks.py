@@ -13,7 +13,7 @@ import numpy as np
 from .errors import OutputError, UsageError
 from .files import partial, unwritable, write_atomically
 from .frame import Frame, fitted
-from .sources import IMAGES
+from .sources import IMAGES, for_opencv
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -125,7 +125,7 @@ class VideoSink(Sink):
         if self._writer is None:
             self._size = image.shape[0] + image.shape[0] % 2, image.shape[1] + image.shape[1] % 2
             fourcc = cv2.VideoWriter.fourcc(*VIDEOS[self._path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self._rate, self._size[::-1])
+            self._writer = cv2.VideoWriter(for_opencv(self._temporary), fourcc, self._rate, self._size[::-1])
             if not self._writer.isOpened():
                 self._writer = None
                 raise OutputError(
@@ -165,7 +165,7 @@ class VideoSink(Sink):
 
 
 def _plays(path: Path) -> bool:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(for_opencv(path))
     try:
         return bool(capture.read()[0])
     finally:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from installing import StandInGpu, compiled_kernels
 
 from fastscnn.export import export
 from fastscnn.model.street import Street
+
+os.environ.setdefault("FASTSCNN_DEVICE", "cpu")  # tests that want another engine, or the choice of one, say so
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 128, 256
@@ -47,6 +52,30 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def frames() -> list[np.ndarray]:
     street = Street(HEIGHT, WIDTH, seed=3)
     return [street.frame(index * 5)[0] for index in range(6)]
+
+
+@pytest.fixture(scope="session")
+def oldest_python() -> str:
+    """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
+    places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]
+    for place in places:
+        if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
+            return str(place)
+    return sys.executable
+
+
+@pytest.fixture(scope="session")
+def kernels_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA kernels, compiled by the host's compiler."""
+    return compiled_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch, kernels_library: ctypes.CDLL, tmp_path: Path) -> Iterator[StandInGpu]:
+    """A machine with a stand-in GPU; see tests/standins. Whatever a test leaves behind on it fails the test."""
+    gpu = StandInGpu(monkeypatch, kernels_library, tmp_path).install()
+    yield gpu
+    gpu.assert_clean()
 
 
 @pytest.fixture

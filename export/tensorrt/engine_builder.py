@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.errors import DeviceError
+from ...runtime.tensorrt.log import Gathered, gathered, logger
 from ...runtime.tensorrt_binding import Binding
 from . import explain, progress, readback
 from .capabilities import Capabilities
-from .log import Gathered, gathered, logger
 from .options import BuildOptions
 
 log = logging.getLogger(__name__)

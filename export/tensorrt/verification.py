@@ -20,15 +20,15 @@ from ...model.metrics import Confusion
 from ...model.street import Street
 from ...runtime import engine_file, onnx_file
 from ...runtime.artifact import Artifact
-from ...runtime.decode import Decoder
+from ...runtime.decode import Decoder, argmax
 from ...runtime.engine_file import EngineDescription
 from ...runtime.engine_fit import misfits
 from ...runtime.errors import ArtifactError, DeviceError, ParityError, UsageError
 from ...runtime.frame import InputLayout, fitted, restored
 from ...runtime.onnxruntime_backend import open_session, usable_cores
 from ...runtime.sources import Named, Source
+from ...runtime.tensorrt import TensorRTBackend
 from ..tolerance import TOLERANCE
-from .runner import EngineRunner
 
 log = logging.getLogger(__name__)
 Labels = NDArray[np.uint8]
@@ -137,7 +137,7 @@ def verify(
         ArtifactError: a damaged engine, or files that it was not built from.
         UsageError: labels without frames.
     """
-    plan, description = engine_file.read(engine)
+    _, description = engine_file.read(engine)
     if labels is not None and frames is None:
         raise UsageError("--labels belong to frames of your own; give them with --frames")
     result = Verification(misfits=misfits(description))
@@ -152,9 +152,8 @@ def verify(
         sides["ONNX Runtime"] = _onnx(_source(Path(engine), onnx, description), artifact, decoder)
         if not result.misfits:
             try:
-                sides["the engine"] = _engine(
-                    stack.enter_context(EngineRunner(plan, description, str(engine))), decoder
-                )
+                backend = stack.enter_context(contextlib.closing(TensorRTBackend(engine, decode=False)))
+                sides["the engine"] = _engine(backend, decoder)
             except DeviceError as error:  # such as pycuda that is missing; the others are compared all the same
                 result.misfits.append(str(error))
         names = list(sides)
@@ -286,12 +285,14 @@ def _pytorch(path: Path, artifact: Artifact, decoder: Decoder) -> Side:
     return run
 
 
-def _engine(runner: EngineRunner, decoder: Decoder) -> Side:
+def _engine(backend: TensorRTBackend, decoder: Decoder) -> Side:
     def run(image: NDArray[np.generic]) -> list[Answer]:
-        ((name, values),) = runner(image).items()
-        if name == onnx_file.LOGITS:
-            return _answers(values, decoder)
-        labels = values if name == "labels" else values.argmax(axis=1)
-        return [Answer(np.asarray(one, np.uint8), None) for one in labels]
+        raw = backend.run(image)
+        if raw.logits is not None:
+            return _answers(raw.logits, decoder)
+        if raw.labels is not None:
+            return [Answer(labels, None) for labels in raw.labels]
+        assert raw.probabilities is not None
+        return [Answer(np.asarray(argmax(one), np.uint8), None) for one in raw.probabilities]
 
     return run

@@ -45,7 +45,9 @@ class Recipe:
     auxiliary: float = 0.4  # weight of each of the two auxiliary losses
     dropout: float = 0.1  # before each last layer
     class_weights: float = 0.0  # of the loss: ENet's 1 / ln(1.02 + share of pixels) to this power; 0: all the same
+    lovasz: float = 0.0  # weight of the Lovász soft-max loss, which stands for the mean IoU, beside cross-entropy
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
+    balance: bool = False  # at the end: the last layer's biases to the best mean IoU on training images
     freeze_norm: bool = False  # batch norm keeps its statistics
 
     resolution: tuple[int, int] | None = None  # height, width the network sees a whole image at; null: as stored
@@ -56,6 +58,7 @@ class Recipe:
     brightness: float = 0.25  # factor from 1 − x to 1 + x
     contrast: float = 0.0  # the same, around the image's mean
     channel_noise: float = 0.1  # the same, for each colour channel by itself
+    paste: float = 0.0  # how often a view gets the rare classes of another image, in their places
 
     evaluate_every: int = 5  # epochs
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -77,6 +80,8 @@ class Recipe:
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("auxiliary", self.auxiliary >= 0, "0 or more"),
             ("class_weights", 0 <= self.class_weights <= 2, "from 0 to 2"),
+            ("lovasz", self.lovasz >= 0, "0 or more"),
+            ("paste", 0 <= self.paste <= 1, "from 0 to 1"),
             ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
             ("street", self.street >= 0, "0 or more"),
@@ -95,7 +100,7 @@ class Recipe:
                     self.task == "segmentation" or not getattr(self, name),
                     "nothing: classification has no use for it",
                 )
-                for name in ("street", "coarse", "weights", "resolution", "class_weights")
+                for name in ("street", "coarse", "weights", "resolution", "class_weights", "lovasz", "paste", "balance")
             ),
         ]
         for name, holds, expected in rules:

@@ -2,7 +2,6 @@
 
 import ctypes
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,20 +51,8 @@ RESIZES = [
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler (c++, g++, clang++) on the PATH")
-    target = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fPIC", "-shared"]
-    # A CPU forgives a misaligned store and an overflow; a GPU stops at the first. So here they end the process, too.
-    options += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
-    source = Path(__file__).with_name("kernels_on_cpu.cpp")
-    done = subprocess.run(
-        [compiler, *options, "-I", kernels.FOLDER, "-o", target, source], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(target))
+def library(kernels_library: ctypes.CDLL) -> ctypes.CDLL:
+    return kernels_library
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -163,14 +162,6 @@ def test_abandoned_stream_stops_reading_and_its_threads(exported: Exported, fram
         stream.close()
         assert len(read) <= 3
     assert not [t for t in threading.enumerate() if t.name.startswith("fastscnn")]
-
-
-def test_many_threads_get_the_single_threads_labels(exported: Exported, frames: Frames) -> None:
-    with Segmenter(exported()) as segmenter:
-        expected = [segmenter(frame).labels for frame in frames]
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda i: segmenter(frames[i % len(frames)]).labels, range(80)))
-    assert all(np.array_equal(labels, expected[i % len(frames)]) for i, labels in enumerate(found))
 
 
 def test_close_waits_for_calls_and_ends_them(exported: Exported, frames: Frames) -> None:

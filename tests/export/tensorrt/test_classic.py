@@ -210,7 +210,7 @@ def test_version_compatible_plans_may_run_their_own_code(
 def test_tensorrts_log_goes_through_logging(
     board: Board, exported: Exported, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from fastscnn.export.tensorrt.log import gathered, logger
+    from fastscnn.runtime.tensorrt.log import gathered, logger
 
     board("10.3.0")
     module = sys.modules["tensorrt"]

@@ -19,7 +19,8 @@ from fastscnn.export.model import normalised
 from fastscnn.export.tensorrt import BuildOptions, build, verification, verify
 from fastscnn.model import CITYSCAPES, Street
 from fastscnn.model.checkpoint import load, save, untrained
-from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, onnx_file
+from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, engine_file, onnx_file
+from fastscnn.runtime.backend import Raw
 from fastscnn.runtime.gpu import first
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,25 +54,23 @@ def device(monkeypatch: pytest.MonkeyPatch, made: Path) -> Callable[..., None]:
         network = onnxruntime.InferenceSession(onnx_file.without_head(model, "m"))
         whole = onnxruntime.InferenceSession(model)
 
-        class Runner:
-            def __init__(self, plan: bytes, description: Any, source: str) -> None:
-                self.name = description.tensors[-1].name
+        class Backend:
+            def __init__(self, path: Path, *, decode: bool) -> None:
+                assert not decode, "the engine is to be compared, not the kernels after it"
+                self.name = engine_file.read_description(path).tensors[-1].name
 
-            def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            def run(self, image: NDArray[Any]) -> Raw:
                 if self.name == "labels":
                     labels = whole.run(None, {"image": image})[0]
-                    return {"labels": (labels + 1) % 19 if error else labels}
+                    return Raw((labels + 1) % 19 if error else labels, None, None, 0, 0)
                 logits = network.run(["logits"], {"image": image})[0]
                 shift = error * np.ptp(logits) * np.where(np.arange(19) % 2, 1, -1).reshape(1, -1, 1, 1)
-                return {"logits": (logits + shift).astype(np.float16)}
+                return Raw(None, None, (logits + shift).astype(np.float16), 0, 0)
 
-            def __enter__(self) -> Any:
-                return self
-
-            def __exit__(self, *_: object) -> None:
+            def close(self) -> None:
                 pass
 
-        monkeypatch.setattr(verification, "EngineRunner", Runner)
+        monkeypatch.setattr(verification, "TensorRTBackend", Backend)
         monkeypatch.setattr(verification, "misfits", lambda description: [])
 
     return install
@@ -102,10 +101,10 @@ def test_an_engine_that_does_not_open_is_a_misfit_and_the_rest_is_compared(
 ) -> None:
     device()
 
-    def none(*_: object) -> None:
+    def none(*_: object, **__: object) -> None:
         raise DeviceError("running an engine needs pycuda")
 
-    monkeypatch.setattr(verification, "EngineRunner", none)
+    monkeypatch.setattr(verification, "TensorRTBackend", none)
     result = verify(made / "e.plan", checkpoint=made / "weights.safetensors", count=1)
     assert [(c.side, c.frames) for c in result.comparisons] == [("ONNX Runtime", 1)]
     with pytest.raises(DeviceError, match="cannot run here: running an engine needs pycuda"):
@@ -168,13 +167,13 @@ def test_mean_iou_where_labels_are_given(
     made: Path, device: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device()
-    ran, runner = [], verification.EngineRunner.__call__
+    ran, run = [], verification.TensorRTBackend.run
 
-    def counted(self: Any, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def counted(self: Any, image: NDArray[Any]) -> Raw:
         ran.append(len(image))
-        return runner(self, image)
+        return run(self, image)
 
-    monkeypatch.setattr(verification.EngineRunner, "__call__", counted)
+    monkeypatch.setattr(verification.TensorRTBackend, "run", counted)
     result = verify(made / "e.plan", frames=made / "frames", labels=made / "labels")
     assert result.comparisons[0].frames == 3, "a last batch that is not full"
     assert set(result.mean_iou) == {"ONNX Runtime", "the engine"}
