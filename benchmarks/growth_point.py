@@ -13,7 +13,7 @@ import numpy as np
 
 from ..runtime import Segmenter
 
-_LEAST, _MOST, _SECONDS = 5, 60, 3.0  # calls measured: at least, at most, and for how long
+_LEAST, _MOST, _SECONDS = 5, 40, 3.0  # calls measured: at least, at most, and for how long
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

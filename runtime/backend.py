@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact
-from .errors import UsageError
+from .errors import DeviceError, UsageError
 from .frame import Frame
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-bf16", "openvino-gpu")
 PREFERRED = "FASTSCNN_DEVICE"  # environment variable: what "auto" means on this machine for ONNX files
@@ -109,18 +112,23 @@ def _tried(path: str | Path, device: str, threads: int | None) -> Backend:
         kind = OnnxRuntimeBackend if name == trial.REFERENCE else OpenVinoBackend
         return kind(path, name, threads)
 
+    def hold() -> tuple[trial.Trial, OnnxRuntimeBackend | OpenVinoBackend]:
+        return trial.hold(path, threads, [trial.REFERENCE, *available()], open_one)
+
     result = trial.known(path, threads)
-    chosen = None
-    if result is None:
-        result, chosen = trial.hold(path, threads, [trial.REFERENCE, *available()], open_one)
     if device != "auto":
-        if chosen is not None:
-            chosen.close()
+        if result is None:
+            result, opened = hold()
+            opened.close()
         trial.expect_agreement(result, device)
         return open_one(device)
-    chosen = chosen or open_one(result.chosen)
-    chosen.why = str(result)
-    return chosen
+    try:
+        result, opened = (result, open_one(result.chosen)) if result else hold()
+    except DeviceError as error:  # an OpenVINO that is installed and broken
+        log.debug("no choice among engines: %s", error)
+        return open_one(trial.REFERENCE)
+    opened.why = str(result)
+    return opened
 
 
 def _on_cuda() -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ from .files import write_atomically
 from .frame import Frame, InputLayout
 from .logits_backend import LogitsBackend
 from .onnxruntime_backend import usable_cores
+from .openvino_backend import VARIANTS
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _SECONDS = 2.0  # of measuring, after the check
 _ROUNDS = (3, 15)  # at least, at most
 _PAUSE = 0.005  # seconds between turns, in which the other's threads fall asleep
 
-Open = Callable[[str], LogitsBackend]  # by device name
+Engine = TypeVar("Engine", bound=LogitsBackend)
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
         found = json.loads(_place(facts).read_text())
         entries = {str(name): Entry(**entry) for name, entry in found["entries"].items()}
         trial = Trial(found["facts"], entries, found["chosen"])
-        if trial.facts == facts and entries[trial.chosen].milliseconds and not entries[trial.chosen].refused:
-            str(trial)
+        winner = entries[trial.chosen]
+        sound = trial.chosen in (REFERENCE, *VARIANTS) and winner.milliseconds is not None and not winner.refused
+        if trial.facts == facts and sound and str(trial):
             return trial
     except FileNotFoundError:
         return None
@@ -87,7 +89,9 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
     return None
 
 
-def hold(path: str | Path, threads: int | None, candidates: list[str], open_one: Open) -> tuple[Trial, LogitsBackend]:
+def hold(
+    path: str | Path, threads: int | None, candidates: list[str], open_one: Callable[[str], Engine]
+) -> tuple[Trial, Engine]:
     """Try the candidates, keep the result in the cache, and give the winner, opened.
 
     Args:
@@ -99,7 +103,7 @@ def hold(path: str | Path, threads: int | None, candidates: list[str], open_one:
     """
     facts = _facts(path, threads)
     log.info("trying once which engine is fastest here: %s", ", ".join(candidates))
-    opened: dict[str, LogitsBackend] = {}
+    opened: dict[str, Engine] = {}
     entries: dict[str, Entry] = {}
     failure: FastSCNNError | None = None
     try:

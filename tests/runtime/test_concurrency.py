@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -144,12 +143,12 @@ def test_an_unclosed_segmenter_warns_and_releases_its_threads(exported: Exported
     segmenter = Segmenter(exported("prob"), threads=2)
     segmenter(frames[0])
     assert decode_threads()
-    backend = weakref.ref(segmenter._backend)
+    backend = segmenter._backend  # as somebody may still hold the engine
     with pytest.warns(ResourceWarning, match=r"unclosed Segmenter of .*\.onnx"):
         del segmenter
         gc.collect()
     assert not decode_threads()
-    assert backend() is None
+    assert backend.artifact
 
 
 def test_a_closed_segmenter_does_not_warn(exported: Exported, frames: Frames) -> None:

@@ -14,7 +14,17 @@ from fastscnn.export.quantisation import Quantised, quantise
 from fastscnn.export.quantisation.cli import main
 from fastscnn.export.quantisation.sensitivity import as_text
 from fastscnn.model.evaluate import main as evaluate
-from fastscnn.runtime import ArtifactError, ParityError, Segmenter, SourceError, UsageError, engine_file, onnx_file
+from fastscnn.runtime import (
+    ArtifactError,
+    ParityError,
+    Segmenter,
+    SourceError,
+    UsageError,
+    engine_file,
+    onnx_file,
+    trial,
+)
+from fastscnn.runtime import agreement as agreement_bound
 from fastscnn.runtime.onnxruntime_backend import open_session
 
 Exported = Callable[..., Path]
@@ -152,6 +162,24 @@ def test_openvino_takes_the_file_as_it_is(int8: Quantised, full: Path, streets: 
             ]
             assert sum(kind in ("i8", "u8") for kind in kinds) >= 43, "computed in integers"
     assert np.mean(results[0] == results[1]) > 0.95
+
+
+def test_the_trial_of_engines_takes_an_int8_file(
+    int8: Quantised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engines lie further apart than those of one FP32 file, by steps that fall the other way."""
+    pytest.importorskip("openvino")
+    monkeypatch.delenv("FASTSCNN_DEVICE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(trial, "_SECONDS", 0.1)
+    with Segmenter(int8.path) as segmenter:
+        assert segmenter.precision == "int8"
+    held = trial.known(int8.path, None)
+    assert held is not None
+    assert held.entries["openvino"].refused is None
+    assert agreement_bound.REDUCED < held.entries["openvino"].difference < agreement_bound.QUANTISED
+    with Segmenter(int8.path, "openvino") as segmenter:
+        assert (segmenter.precision, segmenter.device[:18]) == ("int8", "OpenVINO CPU int8 ")
 
 
 def test_the_dearest_convolutions_are_those_to_keep(int8: Quantised, full: Path, streets: Path, tmp_path: Path) -> None:
