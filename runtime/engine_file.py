@@ -24,7 +24,7 @@ from .tensorrt_binding import FLAVOURS
 FORMAT = 1  # of the description
 MAXIMUM_BYTES = 2 << 30
 DTYPES = ("uint8", "float16", "float32", "int32", "int64")
-PRECISIONS = ("fp16", "fp32", "mixed")
+PRECISIONS = ("fp16", "fp32", "int8", "mixed")
 _AGAIN = "Build it again with fastscnn-trt build"
 
 
@@ -72,7 +72,7 @@ class EngineDescription:
     system: str  # such as "Linux aarch64"
     version_compatible: bool
     dla: int | None  # core, or None for the GPU
-    precision: str  # achieved: "mixed" where convolutions differ
+    precision: str  # achieved: "int8" where some are FP16 too, "mixed" where convolutions differ otherwise
     precision_from: str  # "inspector": read off the engine; "types": fixed by the strongly typed network
     tensors: tuple[EngineTensor, ...]
     layers: tuple[EngineLayer, ...]
