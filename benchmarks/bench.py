@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--layers", action="store_true", help="of an engine: time each layer; --plot draws them")
     parser.add_argument("--compare", type=Path, metavar="JSON", help="an earlier report of the same kind")
+    command.add_trust(parser)
     parser.add_argument("--json", metavar="PATH", help="write the report; - for stdout")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the text with the command that made it")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the latency of each frame")
@@ -71,7 +72,9 @@ def _work(options: argparse.Namespace) -> None:
     )
     if options.plot:
         plot.expect_format(options.plot)
-    with Segmenter(options.model, options.device, threads=options.threads, memory=options.memory) as segmenter:
+    with Segmenter(
+        options.model, options.device, threads=options.threads, memory=options.memory, trust=options.trust
+    ) as segmenter:
         frames, origin = distinct_frames(options.source, segmenter.artifact)
         if isinstance(segmenter.backend, TensorRTBackend):
             engine_bench.run(segmenter, options, frames, origin)

@@ -70,7 +70,9 @@ class FrameBackend(Backend, Protocol):
         ...
 
 
-def open_backend(path: str | Path, device: str, threads: int | None, memory: str = "auto") -> Backend:
+def open_backend(
+    path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False
+) -> Backend:
     """Open the engine that fits the file and the device.
 
     Raises:
@@ -88,7 +90,7 @@ def open_backend(path: str | Path, device: str, threads: int | None, memory: str
     if engine:
         from .tensorrt import open_engine
 
-        return open_engine(path, device, threads, memory)
+        return open_engine(path, device, threads, memory, trust)
     if memory != "auto":
         raise UsageError(f"memory {memory!r} is for engines ({SUFFIX}); {path} is none")
     from . import openvino_backend

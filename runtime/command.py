@@ -20,6 +20,7 @@ from .. import __version__
 from .artifact import MINIMUM_SIDE
 from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
 from .files import write_atomically
+from .text import shown
 
 MAXIMUM_SIDE = 16384
 
@@ -108,6 +109,13 @@ def expect_folder(*destinations: Path | None) -> None:
             raise OutputError(f"{path} cannot be written: it is a folder; expected the name of a file")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that opens engines."""
+    parser.add_argument(
+        "--trust", action="store_true", help="open a version-compatible engine, which brings native code of its own"
+    )
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up; for `type=` of an option."""
     if not text.isdecimal() or int(text) < 1:
@@ -134,7 +142,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def _report(program: str, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"{program}: {message}", file=sys.stderr)
+    print(f"{program}: {shown(message)}", file=sys.stderr)
     return code
 
 

@@ -16,6 +16,7 @@ from .decode import Decoder
 from .errors import ArtifactError
 from .memory import Recycler
 from .onnx_file import LOGITS
+from .text import shown
 
 Tensor = tuple[str, str, list[int]]  # name, type, shape
 
@@ -116,7 +117,7 @@ def element(artifact: Artifact) -> str:
 
 
 def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return shown(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
 
 
 def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:

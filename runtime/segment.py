@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="S",
         help="seconds that a camera or URL may take for a frame; three times as many for the first",
     )
+    command.add_trust(parser)
     parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
     return command.run(parser, _work, arguments)
@@ -66,7 +67,9 @@ def _work(options: argparse.Namespace) -> None:
     command.expect_folder(Path(options.json) if options.json and options.json != "-" else None)
     with ExitStack() as opened:
         if options.model:  # a wrong one is told before a camera wakes
-            segmenter = opened.enter_context(Segmenter(options.model, options.device, threads=options.threads))
+            segmenter = opened.enter_context(
+                Segmenter(options.model, options.device, threads=options.threads, trust=options.trust)
+            )
         source = opened.enter_context(Source(options.input, patience=options.patience))
         frames = iter(source)
         if not options.model:

@@ -41,6 +41,7 @@ class Segmenter:
         threads: CPU threads for network and decode; None takes all that this process may use.
         memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
             `runtime/tensorrt/memory.py`.
+        trust: open a version-compatible engine, too, which brings native code of its own; see `trust.py`.
         deadline_ms: milliseconds that a frame may take; `latency` counts those that took longer.
 
     Attributes:
@@ -62,11 +63,12 @@ class Segmenter:
         *,
         threads: int | None = None,
         memory: str = "auto",
+        trust: bool = False,
         deadline_ms: float | None = None,
     ) -> None:
         self.latency = Latency(deadline_ms)
         self._gate = Gate()
-        self._backend = open_backend(path, device, threads, memory)
+        self._backend = open_backend(path, device, threads, memory, trust)
         self._let_go = weakref.finalize(
             self, _close_unclosed, self._gate, self._backend, f"unclosed Segmenter of {path}"
         )

@@ -110,6 +110,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="the weights; adds PyTorch, as the reference")
     parser.add_argument("--frames", metavar="INPUT", help="image, folder or video; default: a drawn street")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="grey PNGs of train ids, named like the frames")
+    command.add_trust(parser)
     parser.add_argument("--count", default=4, type=command.positive, metavar="N", help="frames at most")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
 
@@ -157,7 +158,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     _expect_json(options.json)
-    result = verify(options.engine, options.onnx, options.checkpoint, options.frames, options.labels, options.count)
+    given = (options.onnx, options.checkpoint, options.frames, options.labels, options.count)
+    result = verify(options.engine, *given, trust=options.trust)
     if options.json != "-":
         for comparison in result.comparisons:
             print(comparison)

@@ -28,6 +28,7 @@ from ...runtime.frame import InputLayout, fitted, restored
 from ...runtime.onnxruntime_backend import open_session, usable_cores
 from ...runtime.sources import Named, Source
 from ...runtime.tensorrt import TensorRTBackend
+from ...runtime.trust import expect_trust
 from ..tolerance import TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ def verify(
     frames: str | Path | None = None,
     labels: str | Path | None = None,
     count: int = 4,
+    *,
+    trust: bool = False,
 ) -> Verification:
     """Compare. On a machine that cannot run the engine the others are compared all the same.
 
@@ -132,12 +135,14 @@ def verify(
         frames: image, folder or video; default: a drawn street.
         labels: folder of grey PNGs of train ids, named like the frames.
         count: how many frames at most.
+        trust: open a version-compatible engine, which brings native code of its own.
 
     Raises:
-        ArtifactError: a damaged engine, or files that it was not built from.
+        ArtifactError: a damaged engine, one that is not trusted, or files that it was not built from.
         UsageError: labels without frames.
     """
     _, description = engine_file.read(engine)
+    expect_trust(description, str(engine), trust)
     if labels is not None and frames is None:
         raise UsageError("--labels belong to frames of your own; give them with --frames")
     result = Verification(misfits=misfits(description))
@@ -152,7 +157,7 @@ def verify(
         sides["ONNX Runtime"] = _onnx(_source(Path(engine), onnx, description), artifact, decoder)
         if not result.misfits:
             try:
-                backend = stack.enter_context(contextlib.closing(TensorRTBackend(engine, decode=False)))
+                backend = stack.enter_context(contextlib.closing(TensorRTBackend(engine, decode=False, trust=trust)))
                 sides["the engine"] = _engine(backend, decoder)
             except DeviceError as error:  # such as pycuda that is missing; the others are compared all the same
                 result.misfits.append(str(error))

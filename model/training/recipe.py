@@ -105,7 +105,7 @@ class Recipe:
         ]
         for name, holds, expected in rules:
             if not holds:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+                raise UsageError(f"{name} is {getattr(self, name)!r:.80}; expected {expected}")
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -114,14 +114,12 @@ class Recipe:
         Raises:
             UsageError: no such file or recipe, not YAML, unknown keys, values of the wrong type.
         """
-        import yaml
+        from ..plain_yaml import parse, read
 
         try:
-            content: Any = yaml.safe_load(_found(Path(path)).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(
-                f"{path} cannot be read as YAML ({_first_line(error)}); expected `key: value` lines"
-            ) from error
+            content: Any = read(_found(Path(path)))
+        except UsageError as error:
+            raise UsageError(f"{path} cannot be read as YAML ({error}); expected `key: value` lines") from error
         values = {} if content is None else content
         if not isinstance(values, dict):
             raise UsageError(f"{path} holds a {type(values).__name__}; expected `key: value` lines")
@@ -130,9 +128,9 @@ class Recipe:
             if not equals:
                 raise UsageError(f"{text!r} is not key=value; expected for example epochs=100")
             try:
-                values[key] = yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise UsageError(f"{text!r} cannot be read ({_first_line(error)}); expected key=value") from error
+                values[key] = parse(value)
+            except UsageError as error:
+                raise UsageError(f"{text!r:.200} cannot be read ({error}); expected key=value") from error
         return cls.of(values)
 
     @classmethod
@@ -147,7 +145,7 @@ class Recipe:
         for key, value in values.items():
             if key not in annotations:
                 raise UsageError(
-                    f"{key!r} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
+                    f"{key!r:.80} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
                     f"The fields are {', '.join(annotations)}"
                 )
             made[key] = _converted(key, value, annotations[key])
@@ -186,23 +184,19 @@ def _converted(name: str, value: Any, annotation: Any) -> Any:
     if origin is Literal:
         if value in inner:
             return value
-        raise UsageError(f"{name} is {value!r}; expected {' or '.join(map(str, inner))}")
+        raise UsageError(f"{name} is {value!r:.80}; expected {' or '.join(map(str, inner))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)) and len(value) == len(inner):
             return tuple(_converted(name, v, i) for v, i in zip(value, inner, strict=True))
         raise UsageError(
-            f"{name} is {value!r}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
+            f"{name} is {value!r:.80}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
         )
     if annotation is float and not isinstance(value, bool):
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     elif annotation in (int, bool, str) and type(value) is annotation:
         return value
     kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[annotation]
-    raise UsageError(f"{name} is {value!r}; expected {kind}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise UsageError(f"{name} is {value!r:.80}; expected {kind}")

@@ -23,6 +23,7 @@ from ..frame import Frame, InputLayout, fitted
 from ..gpu import gpus
 from ..memory import Recycler
 from ..onnxruntime_backend import usable_cores
+from ..trust import expect_trust
 from . import fastest
 from .context import Context
 from .engine import Engine
@@ -47,6 +48,7 @@ class TensorRTBackend:
         threads: of the CPU, where it decodes; None takes all.
         graphs: replay a CUDA graph for each frame size; false launches step by step.
         decode: false gives the engine's own outputs, logits as a rule, whatever the head.
+        trust: open version-compatible engines, too, which bring native code of their own.
 
     Raises:
         ArtifactError: the plan or its description is missing, damaged, or of another origin.
@@ -63,10 +65,12 @@ class TensorRTBackend:
         graphs: bool = True,
         decode: bool = True,
         in_flight: int = IN_FLIGHT,
+        trust: bool = False,
     ) -> None:
         if memory not in MEMORY:
             raise UsageError(f"memory {memory!r} is unknown; expected one of {', '.join(MEMORY)}")
         plan, description = engine_file.read(path)
+        expect_trust(description, str(path), trust)
         reasons = misfits(description)
         if reasons:
             raise DeviceError(
