@@ -14,6 +14,10 @@ def export() -> int:
     return _enter("export.exporter")
 
 
+def quantize() -> int:
+    return _enter("export.quantisation.cli")
+
+
 def trt() -> int:
     return _enter("export.tensorrt.cli")
 

@@ -19,12 +19,14 @@ from ..model.street import Street
 from ..runtime import Result, Segmenter, command
 from ..runtime.artifact import Artifact
 from ..runtime.backend import DEVICES
-from ..runtime.errors import ParityError, SourceError
+from ..runtime.errors import ParityError, SourceError, UsageError
 from ..runtime.files import write_atomically
 from ..runtime.frame import Frame, fitted
 from ..runtime.sources import Source
-from . import plot
+from ..runtime.tensorrt import MEMORY, TensorRTBackend
+from . import engine_bench, plot
 from .baseline import InGraph
+from .engine_baseline import HOW
 from .machine import machine
 from .protocol import Measurement, Pipeline, measure, resident_bytes
 from .report import ENCLOSES, Report, alike, as_markdown, as_text, compared, describe_model
@@ -50,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--baseline", action="store_true", help="also time ONNX Runtime with the usual head in the graph, in turns"
     )
+    parser.add_argument("--baseline-engine", type=Path, metavar="PLAN", help=f"what an engine's --baseline runs: {HOW}")
+    parser.add_argument(
+        "--memory", default="auto", choices=MEMORY, help="how an engine's frames and results reach the GPU"
+    )
+    parser.add_argument("--layers", action="store_true", help="of an engine: time each layer; --plot draws them")
     parser.add_argument("--compare", type=Path, metavar="JSON", help="an earlier report of the same kind")
     command.add_trust(parser)
     parser.add_argument("--json", metavar="PATH", help="write the report; - for stdout")
@@ -65,8 +72,18 @@ def _work(options: argparse.Namespace) -> None:
     )
     if options.plot:
         plot.expect_format(options.plot)
-    with Segmenter(options.model, options.device, threads=options.threads, trust=options.trust) as segmenter:
+    with Segmenter(
+        options.model, options.device, threads=options.threads, memory=options.memory, trust=options.trust
+    ) as segmenter:
         frames, origin = distinct_frames(options.source, segmenter.artifact)
+        if isinstance(segmenter.backend, TensorRTBackend):
+            engine_bench.run(segmenter, options, frames, origin)
+            return
+        for option in ("layers", "baseline_engine"):
+            if getattr(options, option):
+                raise UsageError(
+                    f"--{option.replace('_', '-')} is for engines; {segmenter.device} runs {options.model}"
+                )
         about: Report = {
             "command": options.command,
             "model": options.model.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Competitor:
     ours: bool
     run: Run | None
     absent: str = ""
+    quantised: bool = False  # so that some labels are not float32's
 
 
 def competitors(model: Path, checkpoint: Path | None, int8: Path | None, threads: int) -> Iterator[Competitor]:
@@ -54,9 +55,12 @@ def competitors(model: Path, checkpoint: Path | None, int8: Path | None, threads
         yield _tried(f"OpenVINO {precision} in-graph", False, partial(_openvino, model, precision, threads))
     if int8:
         for device in ("cpu", "openvino"):
-            yield _tried(f"{OURS}, INT8, {device}", True, partial(_segmenter, int8, device, threads))
-        yield _tried("ONNX Runtime INT8 in-graph", False, partial(_onnxruntime, int8, threads))
-        yield _tried("OpenVINO INT8 in-graph", False, partial(_openvino, int8, "f32", threads))
+            yield replace(
+                _tried(f"{OURS}, INT8, {device}", True, partial(_segmenter, int8, device, threads)), quantised=True
+            )
+        for name, run in (("ONNX Runtime", _onnxruntime), ("OpenVINO", partial(_openvino, precision="f32"))):
+            peer = _tried(f"{name} INT8 in-graph", False, partial(run, int8, threads=threads))
+            yield replace(peer, quantised=True)
     for style in ("eager", "channels-last", "torch.compile"):
         yield _tried(f"PyTorch {style}", False, partial(_pytorch, model, checkpoint, style, threads))
 

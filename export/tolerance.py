@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from ..runtime.agreement import REDUCED
+from ..runtime.agreement import QUANTISED, REDUCED
 
-TOLERANCE = {"fp32": 1e-4, "fp16": REDUCED}  # largest difference of logits, as a share of their range
+TOLERANCE = {
+    "fp32": 1e-4,
+    "fp16": REDUCED,
+    "int8": QUANTISED,
+}  # largest difference of logits, as a share of their range

@@ -12,7 +12,7 @@ from .errors import ArtifactError
 
 OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}  # name of each head's result in the graph
 HEADS = tuple(OUTPUTS)
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 INPUTS = ("uint8", "float")
 PROBABILITIES = ("softmax", "sigmoid")
 IGNORE = 255  # the train id that is never predicted and never counted
@@ -36,7 +36,7 @@ class Artifact:
     width: int
     batch: int
     input: str  # "uint8": (N, H, W, 3) BGR frames; "float": (N, 3, H, W) normalised RGB float32
-    precision: str  # of weights and activations: one of PRECISIONS
+    precision: str  # of weights and activations: one of PRECISIONS; int8 files end in float32 logits
     classes: tuple[str, ...]  # name of each train id
     palette: tuple[tuple[int, int, int], ...]  # RGB 0-255 of each train id
     class_set: str
@@ -49,6 +49,10 @@ class Artifact:
     # Below: with the value that files written before there was a choice have.
     align_corners: bool = False  # of the upsampling of the logits, by the graph's head or the decode
     probability: str = "softmax"  # of a logit: "softmax" over the classes, or "sigmoid" for each class by itself
+    # Of quantised files:
+    source: str = ""  # sha256 of the FP32 file that it was made from
+    calibration: str = ""  # sha256 over the frames that the ranges and biases come from
+    calibration_frames: int = 0
 
     def __post_init__(self) -> None:
         for name, (expected, holds) in _RULES.items():
@@ -155,7 +159,10 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "mean": ("three numbers", lambda value: _numbers(value, -1e3)),
     "std": ("three numbers above zero", lambda value: _numbers(value, 1e-6)),
-    **dict.fromkeys(("class_set", "checkpoint", "version"), ("a short text of one line", printable)),
+    "calibration_frames": ("a whole number", lambda value: type(value) is int and 0 <= value <= _LARGEST),
+    **dict.fromkeys(
+        ("class_set", "checkpoint", "version", "source", "calibration"), ("a short text of one line", printable)
+    ),
 }
 
 

@@ -27,7 +27,7 @@ FORMAT = 1  # of the description
 MAXIMUM_BYTES = 2 << 30  # of a plan
 _LONGEST_DESCRIPTION = 64 << 20  # most of it the kernels' binaries
 DTYPES = ("uint8", "float16", "float32", "int32", "int64")
-PRECISIONS = ("fp16", "fp32", "mixed")
+PRECISIONS = ("fp16", "fp32", "int8", "mixed")
 _LARGEST_TENSOR = 1 << 40  # elements
 _AGAIN = "Build it again with fastscnn-trt build"
 
@@ -76,7 +76,7 @@ class EngineDescription:
     system: str  # such as "Linux aarch64"
     version_compatible: bool
     dla: int | None  # core, or None for the GPU
-    precision: str  # achieved: "mixed" where convolutions differ
+    precision: str  # achieved: "int8" where some are FP16 too, "mixed" where convolutions differ otherwise
     precision_from: str  # "inspector": read off the engine; "types": fixed by the strongly typed network
     tensors: tuple[EngineTensor, ...]
     layers: tuple[EngineLayer, ...]

@@ -58,8 +58,10 @@ class OpenVinoBackend(LogitsBackend):
             ) from error
         super().__init__(artifact, threads, alone=True)
         shared = f", {threads} thread{'s' if threads > 1 else ''}" if place == "CPU" else ""
-        self.device = f"OpenVINO {place} {precision}{shared}"
-        self.precision = artifact.precision if hint == "f32" else precision
+        quantised = artifact.precision == "int8"
+        beside = f"int8 and {precision}" if quantised else precision
+        self.device = f"OpenVINO {place} {beside}{shared}"
+        self.precision = artifact.precision if quantised or hint == "f32" else precision
         self._request = self._compiled.create_infer_request()
 
     def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> NDArray[Any]:

@@ -194,6 +194,11 @@ class Segmenter:
             "a Segmenter cannot be copied or sent to another process; send the model's path and open one there"
         )
 
+    @property
+    def backend(self) -> Backend:
+        """What runs the model, for benchmarks and tests."""
+        return self._backend
+
     def _restored(
         self, labels: NDArray[np.uint8] | None, probabilities: NDArray[np.float32] | None, index: int, frame: Frame
     ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:

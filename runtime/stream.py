@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2  # batches that a stream works on at once
 DROPS = ("oldest",)
+_WORKERS = "fastscnn-stream"  # name of its threads
 _FAREWELL = 1.0  # seconds that a closed stream waits for a source that does not return
 
 
@@ -122,27 +123,29 @@ def _every(frames: Iterable[Any], segment: Segment, batch: int, tally: _Tally) -
     """All frames; the source is read on the caller's thread, and only while fewer than two batches are in flight."""
     source = iter(frames)
     failure: Exception | None = None
-    with ThreadPoolExecutor(IN_FLIGHT, "fastscnn-stream") as workers:
-        waiting: deque[tuple[list[Arrived], Future[list[Result]]]] = deque()
-        try:
-            ended = False
-            while not ended:
-                some: list[Arrived] = []
-                try:
-                    while len(some) < batch:
-                        some.append(tally.arrived(next(source)))
-                except StopIteration:
-                    ended = True
-                except Exception as error:
-                    ended, failure = True, error
-                if some:
-                    waiting.append((some, workers.submit(segment, some)))
-                while waiting and (ended or len(waiting) == IN_FLIGHT):
-                    some, future = waiting.popleft()
-                    yield from _told(tally, some, future.result())
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    workers = ThreadPoolExecutor(IN_FLIGHT, _WORKERS)
+    waiting: deque[tuple[list[Arrived], Future[list[Result]]]] = deque()
+    try:
+        ended = False
+        while not ended:
+            some: list[Arrived] = []
+            try:
+                while len(some) < batch:
+                    some.append(tally.arrived(next(source)))
+            except StopIteration:
+                ended = True
+            except Exception as error:
+                ended, failure = True, error
+            if some:
+                waiting.append((some, workers.submit(segment, some)))
+            while waiting and (ended or len(waiting) == IN_FLIGHT):
+                some, future = waiting.popleft()
+                yield from _told(tally, some, future.result())
+    finally:
+        for _, future in waiting:
+            future.cancel()
+        # The garbage collector may close a stream on any thread, and none can wait for itself.
+        workers.shutdown(wait=not threading.current_thread().name.startswith(_WORKERS))
     if failure:
         raise failure
 
@@ -189,6 +192,8 @@ class _Newest:
         with self._changed:
             self._stopped = True
             self._waiting.clear()
+        if threading.current_thread() is self._reader:  # the garbage collector may close a stream on any thread
+            return
         self._reader.join(_FAREWELL)
         if self._reader.is_alive():
             log.warning(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from . import onnx_file
-from .agreement import REDUCED, clear, share
+from .agreement import QUANTISED, REDUCED, clear, share
 from .default_model import cache
 from .errors import DeviceError, FastSCNNError, ParityError
 from .files import write_atomically
@@ -168,18 +168,19 @@ def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
     first = next(iter(opened))
     artifact = opened[first].artifact
     layout, size = InputLayout(artifact), (artifact.height, artifact.width)
+    bound = QUANTISED if artifact.precision == "int8" else REDUCED
     images = [layout([scene(*size, seed)] * artifact.batch) for seed in range(2)]
     expected = [opened[first].logits(image)[0] for image in images]
     entries: dict[str, Entry] = {}
     for name, backend in opened.items():
         answers = expected if name == first else [backend.logits(image)[0] for image in images]
         difference = float(np.max([share(a, e) for a, e in zip(answers, expected, strict=True)]))  # keeps NaN
-        wrong = sum(_clearly_different(backend, a, e, size) for a, e in zip(answers, expected, strict=True))
+        wrong = sum(_clearly_different(backend, a, e, size, bound) for a, e in zip(answers, expected, strict=True))
         refused = None
-        if not difference <= REDUCED or wrong:
+        if not difference <= bound or wrong:
             refused = (
                 f"parts from {first} by {difference:.1e} of the logits' range, with another label on {wrong:,} pixels that "
-                f"are no ties; expected at most {REDUCED:.0e} and none"
+                f"are no ties; expected at most {bound:.0e} and none"
             )
         entries[name] = Entry(difference=difference, refused=refused)
     times = _timed({n: b for n, b in opened.items() if not entries[n].refused}, images)
@@ -187,12 +188,12 @@ def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
 
 
 def _clearly_different(
-    backend: LogitsBackend, found: NDArray[Any], expected: NDArray[Any], size: tuple[int, int]
+    backend: LogitsBackend, found: NDArray[Any], expected: NDArray[Any], size: tuple[int, int], bound: float
 ) -> int:
     if not np.isfinite(found).all():
         return int(np.prod(size))
     differing = backend.labels(found) != backend.labels(expected)
-    return int(np.sum(differing & clear(expected, size, REDUCED)))
+    return int(np.sum(differing & clear(expected, size, bound)))
 
 
 def _timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:

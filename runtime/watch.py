@@ -6,6 +6,7 @@ import contextlib
 import queue
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 class _Answer(Generic[T]):
     value: T
     error: Exception | None = None
+    there = False
 
 
 class Watched:
@@ -27,14 +29,15 @@ class Watched:
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ours, self._its = socket.socketpair()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = threading.Thread(target=_work, args=(self._jobs, self._its), name=name, daemon=True)
         self._thread.start()
+        weakref.finalize(self, self._jobs.put, None)  # ends the thread of one that nobody closed
 
     def call(self, function: Callable[[], T], patience: float) -> T:
         """What `function` gives, or raises.
 
         Raises:
-            TimeoutError: it has not returned for `patience` seconds. No other call may follow.
+            TimeoutError: it has not returned for `patience` seconds. Other calls would wait for it, too.
         """
         answer: _Answer[T] = _Answer()
 
@@ -43,10 +46,12 @@ class Watched:
                 answer.value = function()
             except Exception as error:
                 answer.error = error
+            answer.there = True
 
         self._jobs.put(work)
         self._ours.settimeout(patience)
-        self._ours.recv(1)
+        while not answer.there:  # the first word may be of an earlier call, that Ctrl-C or patience gave up
+            self._ours.recv(1)
         if answer.error:
             raise answer.error
         return answer.value
@@ -58,9 +63,10 @@ class Watched:
         self._thread.join(patience)
         self._ours.close()
 
-    def _work(self) -> None:
-        with self._its:
-            while job := self._jobs.get():
-                job()
-                with contextlib.suppress(OSError):  # nobody waits any more
-                    self._its.send(b".")
+
+def _work(jobs: queue.SimpleQueue[Callable[[], None] | None], its: socket.socket) -> None:
+    with its:
+        while job := jobs.get():
+            job()
+            with contextlib.suppress(OSError):  # nobody waits any more
+                its.send(b".")

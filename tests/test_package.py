@@ -47,6 +47,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "model/street",
         "model/training",
         "export",
+        "export/quantisation",
         "export/tensorrt",
         "benchmarks",
     ]

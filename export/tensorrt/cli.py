@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime import command
-from ...runtime.artifact import PRECISIONS
 from ...runtime.errors import FAILED, UsageError
 from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
 from .engine import abandoned, build, expect_distinct, files
-from .options import OPTIMIZATION_LEVELS, BuildOptions, size
+from .options import OPTIMIZATION_LEVELS, PRECISIONS, BuildOptions, size
 from .progress import Progress
 from .verification import verify
 
@@ -73,7 +72,10 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that fastscnn-export wrote")
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: the model's name with .plan")
     parser.add_argument(
-        "--precision", default=defaults.precision, choices=PRECISIONS, help="of the engine; fp16 is checked"
+        "--precision",
+        default=defaults.precision,
+        choices=PRECISIONS,
+        help="of the engine, or of what an INT8 file leaves in float; fp16 is checked",
     )
     parser.add_argument(
         "--flavour", choices=FLAVOURS, help="default: what is installed, TensorRT before TensorRT for RTX"

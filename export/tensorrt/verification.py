@@ -147,6 +147,7 @@ def verify(
         raise UsageError("--labels belong to frames of your own; give them with --frames")
     result = Verification(misfits=misfits(description))
     artifact = description.artifact
+    tolerance = TOLERANCE["int8" if description.precision == "int8" else artifact.precision]
     with contextlib.ExitStack() as stack:
         sides: dict[str, Side] = {}  # the first is the reference
         decoder = Decoder.of(artifact, usable_cores())
@@ -161,7 +162,7 @@ def verify(
             except DeviceError as error:  # such as pycuda that is missing; the others are compared all the same
                 result.misfits.append(str(error))
         names = list(sides)
-        result.comparisons = [Comparison(name, names[0], TOLERANCE[artifact.precision]) for name in names[1:]]
+        result.comparisons = [Comparison(name, names[0], tolerance) for name in names[1:]]
         scores = {name: Confusion(len(artifact.classes)) for name in names}
         chosen = itertools.islice(_frames(frames, artifact), count)
         for batch in iter(lambda: list(itertools.islice(chosen, artifact.batch)), []):
@@ -183,7 +184,7 @@ def _batch(frames: Sequence[Named], artifact: Artifact) -> NDArray[np.generic]:
 def _compare(answers: Sequence[Sequence[Answer]], artifact: Artifact, comparisons: Sequence[Comparison]) -> None:
     """A batch: the answers of each side, the reference's first."""
     expected, *others = answers
-    clear = [_clear(answer, artifact, TOLERANCE[artifact.precision]) for answer in expected]
+    clear = [_clear(answer, artifact, comparisons[0].tolerance) for answer in expected] if comparisons else []
     for given, comparison in zip(others, comparisons, strict=True):
         for answer, reference, distinct in zip(given, expected, clear, strict=True):
             comparison.add(answer, reference, distinct)

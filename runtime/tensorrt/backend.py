@@ -30,6 +30,7 @@ from .engine import Engine
 from .memory import MEMORY, check_mode
 from .module import Module, binary
 from .pool import Pool
+from .program import Program
 from .slot import Sizes, Slot
 
 log = logging.getLogger(__name__)
@@ -160,16 +161,21 @@ class TensorRTBackend:
         self._forgotten.detach()
         self._resources.close()
 
-    def _run(
-        self, slot: Slot, sizes: Sizes | None, arrays: Sequence[NDArray[Any]], started: float | None = None
-    ) -> Raw:
-        started = time.perf_counter() if started is None else started
-        program = slot.program(sizes)
+    @staticmethod
+    def fill(program: Program, arrays: Sequence[NDArray[Any]]) -> None:
+        """Copy a batch's frames, or its input tensor, to where a program takes them from."""
         hosts = [buffer.host for buffer in program.inputs]
         if hosts[0].ndim > arrays[0].ndim:  # one buffer for a batch of frames
             hosts = list(hosts[0])
         for host, array in zip(hosts, arrays, strict=True):
             np.copyto(host, array)
+
+    def _run(
+        self, slot: Slot, sizes: Sizes | None, arrays: Sequence[NDArray[Any]], started: float | None = None
+    ) -> Raw:
+        started = time.perf_counter() if started is None else started
+        program = slot.program(sizes)
+        self.fill(program, arrays)
         filled = time.perf_counter()
         slot.run(program)
         ran = time.perf_counter()

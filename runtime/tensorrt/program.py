@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from .context import Context, RefusedError
 from .driver import DriverError
 from .memory import Buffer
-
-log = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 STAGES = ("upload", "prepare", "forward", "decode", "download")
@@ -29,8 +26,8 @@ class Program:
         self._context, self._stages = context, stages
         self._stream: Any = stream
         self._graph: int | None = None
-        self._to_capture = replayed
-        self._owned: list[Any] = []  # of `time`
+        self._replayed = self._to_capture = replayed
+        self._events: list[Any] = []
 
     @property
     def replays(self) -> bool:
@@ -55,11 +52,23 @@ class Program:
         else:
             self._enqueue()
 
+    def part(self, *stages: str) -> Program:
+        """Those stages alone, on the same buffers, for as long as this program lives; for benchmarks."""
+        chosen = {stage: list(self._stages.get(stage, ())) for stage in stages}
+        return Program(self._context, self._stream, [], chosen, self._replayed)
+
+    def time_whole(self) -> float:
+        """Run and wait → milliseconds on the device from the first step's begin to the last one's end."""
+        first, *_, last = self._marks()
+        first.record(self._stream)
+        self.enqueue()
+        last.record(self._stream)
+        self._stream.synchronize()
+        return float(last.time_since(first))
+
     def time(self) -> dict[str, float]:
         """Run step by step and wait → milliseconds of each stage, by CUDA events."""
-        if not self._owned:
-            self._owned = [self._context.cuda.Event() for _ in range(len(STAGES) + 1)]
-        first, *rest = self._owned
+        first, *rest = self._marks()
         first.record(self._stream)
         for stage, event in zip(STAGES, rest, strict=True):
             for step in self._stages.get(stage, ()):
@@ -77,11 +86,16 @@ class Program:
         if self._graph is not None and self._context.driver is not None:
             self._context.driver.destroy(self._graph)
         self._graph = None
-        self._owned.clear()
+        self._events.clear()
         self._stages.clear()
         for buffer in self.inputs:
             buffer.free()
         self.inputs, self._stream = [], None
+
+    def _marks(self) -> list[Any]:
+        if not self._events:
+            self._events = [self._context.cuda.Event() for _ in range(len(STAGES) + 1)]
+        return self._events
 
     def _enqueue(self) -> None:
         for stage in STAGES:

@@ -102,8 +102,11 @@ def test_no_time_counts_where_labels_part(tmp_path: Path) -> None:
     peer = Competitor("peer", False, frame_labels(3))
     wrong = Competitor("wrong", False, frame_labels(3, 0.006))
     near = Competitor("near", False, frame_labels(3, 0.004))
-    entries = {e["name"]: e for e in peers.compare([ours, peer, wrong, near], frames, artifact, 2)["entries"]}
-    assert {name for name, e in entries.items() if "median" in e} == {f"{OURS}, cpu", "peer", "near"}
+    rounded = Competitor("INT8", False, frame_labels(3, 0.006), quantised=True)
+    coarse = Competitor("INT4", False, frame_labels(3, 0.04), quantised=True)
+    opened = [ours, peer, wrong, near, rounded, coarse]
+    entries = {e["name"]: e for e in peers.compare(opened, frames, artifact, 2)["entries"]}
+    assert {name for name, e in entries.items() if "median" in e} == {f"{OURS}, cpu", "peer", "near", "INT8"}
     assert entries["wrong"]["absent"] == "gives other labels on 0.60% of pixels"
     with pytest.raises(ParityError, match="no time of this runtime would count"):
         peers.compare([Competitor(f"{OURS}, cpu", True, frame_labels(3, 0.006)), peer], frames, artifact, 2)

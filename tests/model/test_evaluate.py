@@ -10,13 +10,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from installing import StandInGpu
 from torch.nn import functional as F
 
 from fastscnn.export import export
 from fastscnn.model import CAMVID, CITYSCAPES, Street
 from fastscnn.model.checkpoint import Checkpoint, load, save, untrained
 from fastscnn.model.datasets import CITYSCAPES_IDS, open_dataset
-from fastscnn.model.evaluate import evaluate
+from fastscnn.model.evaluate import evaluate, main
 from fastscnn.model.inference import Network
 from fastscnn.model.metrics import Confusion
 
@@ -53,6 +54,18 @@ def test_checkpoint_and_onnx_score_alike(command: Command, data: Path, weights: 
     assert reports[0]["frames"] == reports[1]["frames"] == 5
     assert reports[0]["mean_iou"] == pytest.approx(reports[1]["mean_iou"], abs=1e-3)
     assert reports[0]["mean_iou"] > 0
+
+
+def test_an_engine_scores_as_its_onnx_file(
+    standin: StandInGpu, data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = export("cls", (64, 96), weights, output=tmp_path / "m.onnx")  # images have another size: the GPU resizes
+    reports = []
+    for name in (model, standin.engine(model)):
+        assert main([str(name), "--data", str(data), "--json", "-"]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+    assert standin.machine.launched.count("fastscnn_frame_u8") == 5
+    assert reports[0]["mean_iou"] == pytest.approx(reports[1]["mean_iou"], abs=1e-4)
 
 
 def test_scores_are_those_of_pytorch_by_hand(data: Path, weights: Path) -> None:

@@ -1,9 +1,11 @@
 """Cameras and streams that misbehave: stall, change their size, are pulled out. A real server, real processes."""
 
+import gc
 import socketserver
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -172,10 +174,23 @@ def test_watched_calls_give_what_they_give() -> None:
     assert watched.call(lambda: "after an error", 5) == "after an error"
     with pytest.raises(TimeoutError):
         watched.call(lambda: time.sleep(0.3), 0.05)
+    assert watched.call(lambda: "not the answer of the call before", 5) == "not the answer of the call before"
     ended: list[int] = []
     watched.close(lambda: ended.append(1), 5)
     assert ended == [1]
     assert "test-watched" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_watched_that_nobody_closed_ends_its_thread() -> None:
+    watched = Watched("test-forgotten")
+    assert watched.call(lambda: 1, 5) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of its socket
+        del watched
+        gc.collect()
+    deadline = time.monotonic() + 20
+    while "test-forgotten" in [thread.name for thread in threading.enumerate()]:
+        assert time.monotonic() < deadline
 
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,45 @@ def test_a_failing_consumer_stops_the_producer_and_frees_the_frames(
     assert camera.given == given
     assert [frame() for frame in alive] == [None]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastscnn")]
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_a_stream_that_the_garbage_collector_finds_on_its_own_thread(
+    segmenter: Segmenter, frames: Frames, drop: str | None
+) -> None:
+    """A stream in a cycle is closed by whichever thread collects, which may be the one that closing waits for."""
+    released, ended = threading.Event(), threading.Event()
+
+    def collect() -> None:
+        released.wait(30)
+        gc.collect()
+        ended.set()
+
+    def source() -> Iterator[np.ndarray]:
+        yield from frames[:2]
+        if drop:
+            collect()
+
+    def segment(arrived: list[Any]) -> list[Result]:
+        if arrived[0].index == 1 and not drop:
+            collect()
+        return segmenter.batch([arrived[0].frame])
+
+    stream = Stream(source(), segment, 1, drop)
+    next(stream)
+    gc.disable()
+    try:
+        cycle: list[Any] = [stream]
+        cycle.append(cycle)
+        del stream, cycle
+        released.set()
+        assert ended.wait(30)
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 20
+    while [thread for thread in threading.enumerate() if thread.name.startswith("fastscnn")]:
+        time.sleep(0.01)
+        assert time.monotonic() < deadline
 
 
 def test_a_source_that_fails_while_frames_are_dropped(segmenter: Segmenter, frames: Frames) -> None:

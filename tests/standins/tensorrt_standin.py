@@ -44,6 +44,7 @@ def make(machine: Machine, version: str, rtx: bool) -> Any:
     """The module; `complains` makes it refuse plans with that message, `no_context` contexts."""
     module = SimpleNamespace(__version__=version, ILogger=ILogger, IProfiler=IProfiler, DataType=DataType, TensorIOMode=TensorIOMode)  # fmt: skip
     module.complains, module.no_context, module.refuses, module.capturable = "", "", False, True
+    module.refuses_in_capture = False
     module.alive = 0
 
     class Alive:
@@ -119,6 +120,8 @@ def make(machine: Machine, version: str, rtx: bool) -> Any:
             assert machine.contexts
             stream, addresses = machine.streams[stream_handle], dict(self._addresses)
             if module.refuses or set(addresses) != set(self.engine._by_name):
+                return False
+            if module.refuses_in_capture and stream.capturing is not None:
                 return False
             if stream.capturing is None:
                 self._settled = addresses

@@ -240,7 +240,7 @@ def test_closing_twice_and_what_comes_after(standin: StandInGpu, exported: Expor
     standin.assert_clean()
     with pytest.raises(UsageError, match="closed"):
         segmenter(frames[0])
-    backend = segmenter._backend
+    backend = segmenter.backend
     with pytest.raises(UsageError, match="closed"):
         backend.run(frames[0][None])
 

@@ -208,10 +208,22 @@ def test_a_refused_capture_is_noted_once(
     with Segmenter(standin.engine(exported())) as segmenter:
         segmenter(frames[0])
         segmenter(frames[0][:100].copy())
-        backend = segmenter._backend
+        backend = segmenter.backend
         assert isinstance(backend, TensorRTBackend)
         assert backend.notes == ["cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"]
     assert caplog.text.count("no CUDA graph, so each frame is launched step by step") == 1
+
+
+def test_tensorrt_refuses_while_it_is_captured(
+    standin: StandInGpu, exported: Exported, frames: list[np.ndarray]
+) -> None:
+    """The stream is usable afterwards, and the graph that was begun is gone."""
+    standin.tensorrt.refuses_in_capture = True
+    with Segmenter(standin.engine(exported())) as segmenter:
+        backend = segmenter.backend
+        assert isinstance(backend, TensorRTBackend)
+        assert backend.notes == ["TensorRT refuses to run the engine"]
+        assert segmenter(frames[0]).labels.shape == frames[0].shape[:2]
 
 
 def test_a_driver_without_graphs(standin: StandInGpu, exported: Exported, frames: list[np.ndarray]) -> None:

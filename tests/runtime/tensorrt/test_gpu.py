@@ -121,7 +121,7 @@ def test_memory_comes_back(exported: Exported, engines: Callable[..., Path], fra
     for _ in range(6):
         with Segmenter(engine, "cuda") as segmenter:
             segmenter(frames[0])
-            backend = segmenter._backend
+            backend = segmenter.backend
             assert isinstance(backend, TensorRTBackend)
             with backend.slot("asking"):
                 free.append(cuda.mem_get_info()[0])
