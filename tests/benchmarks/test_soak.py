@@ -7,13 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fastscnn.benchmarks.leaks import Sample, Verdict, theil_sen, verdicts
-from fastscnn.benchmarks.soak import soak
-from fastscnn.runtime import Segmenter
+from fastscnn.benchmarks.soak import Rounds, soak
 
 MINUTES = os.environ.get("FASTSCNN_SOAK_MINUTES", "0.5")
 MB = 1_000_000
@@ -78,21 +78,26 @@ def test_a_sample_sees_this_process() -> None:
     del block, held
 
 
-def test_segmenters_that_are_not_closed_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Segmenter] = []  # as a program does that forgets them in a list
-    monkeypatch.setattr(Segmenter, "close", kept.append)
-    report = soak(0.1, tmp_path)
+def test_what_rounds_leave_behind_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    honest = Rounds.next
+
+    def leaking(self: Rounds) -> None:
+        honest(self)
+        kept.append((np.ones(MB, np.uint8), os.dup(1)))
+
+    monkeypatch.setattr(Rounds, "next", leaking)
+    report = soak(0.05, tmp_path)
     assert report.rounds >= Verdict.FEWEST
-    memory, _, threads = report.verdicts
-    assert not threads.flat or not memory.flat, report.verdicts
-    monkeypatch.undo()
-    for segmenter in kept:
-        segmenter.close()
+    memory, files, threads = report.verdicts
+    assert not memory.flat and not files.flat and threads.flat, report.verdicts
+    for _, handle in kept:
+        os.close(handle)
 
 
 def test_nothing_grows() -> None:
     program = [sys.executable, "-W", "error", "-m", "fastscnn.benchmarks.soak", "--minutes", MINUTES, "--json", "-"]
-    done = subprocess.run(program, capture_output=True, text=True)
+    done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "1"})
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["frames"] > 20 * report["rounds"] > 0
