@@ -170,6 +170,15 @@ def test_pipelined_frames_are_counted_once(standin: StandInGpu, exported: Export
         assert len(times) == 6 and Summary.of(times).min > 0
 
 
+def test_an_engine_that_takes_floats_and_has_no_kernels_is_timed_too(
+    standin: StandInGpu, exported: Exported, frames: list[np.ndarray]
+) -> None:
+    plain = standin.engine(exported("cls", input="float"), inside=True)
+    with Segmenter(plain) as segmenter:
+        backend = engine_timing.backend_of(segmenter)
+        assert engine_timing.stage_times(backend, frames[0], 0, 2)["forward"].median > 0
+
+
 @pytest.fixture
 def suite(standin: StandInGpu, monkeypatch: pytest.MonkeyPatch) -> StandInGpu:
     """`build` of the stand-in in place of TensorRT's."""
