@@ -25,7 +25,7 @@ from .gpu_steps import Bench
 from .machine import machine
 
 log = logging.getLogger(__name__)
-LIMIT = 460.0  # seconds; a step that has not begun by then is left out
+LIMIT = 420.0  # seconds; a step that has not begun by then is left out
 
 
 @dataclass
