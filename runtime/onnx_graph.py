@@ -131,9 +131,12 @@ def _node(message: memoryview) -> Node:
     for number, value in fields(message):
         if isinstance(value, int):
             continue
-        text = bytes(value[:100]).decode(errors="replace")
+        try:
+            text = bytes(value).decode() if number in (1, 2, 4, 7) else ""
+        except UnicodeDecodeError:
+            raise MalformedError("a name that is no text") from None
         if number in (1, 2):
-            (node.inputs if number == 1 else node.outputs).append(bytes(value).decode(errors="replace"))
+            (node.inputs if number == 1 else node.outputs).append(text)
         elif number == 4:
             node.operator = text
         elif number == 5:
@@ -159,6 +162,12 @@ def _attribute(message: memoryview) -> tuple[str, tuple[int, ...]]:
 
 
 def _same(node: Node, known: Known) -> Shape:
+    return known.shape(node, 0)
+
+
+def _scaled(node: Node, known: Known) -> Shape:
+    if len(node.inputs) != 3:
+        raise MalformedError(f"{node.operator} without scale and zero point")
     return known.shape(node, 0)
 
 
@@ -252,7 +261,7 @@ def _axes(given: Sequence[int], rank: int) -> list[int]:
 
 RULES: dict[str, Callable[[Node, Known], Shape]] = {
     **dict.fromkeys(("Cast", "Relu", "Clip", "Exp", "Reciprocal", "Sigmoid"), _same),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _same),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _scaled),
     **dict.fromkeys(("Add", "Sub", "Mul"), _together),
     **dict.fromkeys(("ReduceMax", "ReduceSum", "ArgMax"), _reduced),
     "MatMul": _product,

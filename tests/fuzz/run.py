@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 MEMORY = 4 << 30  # bytes of address space beyond what the imports took
 PATIENCE = 30.0  # seconds for one case
-BATCH = 500  # cases a process
+BATCH = 2000  # cases a process
 
 
 def batch(seed: int, first: int, count: int, only: str | None, folder: str, pipe: Any) -> None:
