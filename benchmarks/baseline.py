@@ -30,14 +30,8 @@ class InGraph:
     """
 
     def __init__(self, path: str | Path, threads: int | None) -> None:
-        model = onnx_file.read(path)
-        self._artifact = onnx_file.artifact(model, str(path))
-        head = self._artifact.probability if self._artifact.head == "prob" else self._artifact.head
-        if head not in HEADS:
-            raise UsageError(f"{path} has the {self._artifact.head} head; --baseline compares cls and prob models")
-        if head == "softmax":
-            model = _with_softmax(onnx_file.without_head(model, str(path)), self._artifact)
-        self.name = f"ONNX Runtime, {HEADS[head]} in the graph"
+        model, self._artifact, head = usual_graph(path)
+        self.name = f"ONNX Runtime, {head} in the graph"
         self._session = _plain_session(model, threads or usable_cores())
         self._layout = InputLayout(self._artifact)
 
@@ -47,6 +41,23 @@ class InGraph:
             [fitted(checked(frame), self._artifact.height, self._artifact.width)] * self._artifact.batch
         )
         return np.asarray(self._session.run(None, {"image": image})[0][0])
+
+
+def usual_graph(path: str | Path) -> tuple[bytes, Artifact, str]:
+    """The model with the head that others would give it, its description, and that head's operators.
+
+    Raises:
+        UsageError: a logits model, which has no head to compare.
+        DeviceError: a package that building the graph needs is missing.
+    """
+    model = onnx_file.read(path)
+    artifact = onnx_file.artifact(model, str(path))
+    head = artifact.probability if artifact.head == "prob" else artifact.head
+    if head not in HEADS:
+        raise UsageError(f"{path} has the {artifact.head} head; --baseline compares cls and prob models")
+    if head == "softmax":
+        model = _with_softmax(onnx_file.without_head(model, str(path)), artifact)
+    return model, artifact, HEADS[head]
 
 
 def _plain_session(model: bytes, threads: int) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..runtime.onnxruntime_backend import usable_cores
 
-_PACKAGES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch")
+_PACKAGES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 
 
 def machine() -> dict[str, object]:

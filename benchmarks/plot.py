@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,67 @@ def plot_latencies(path: Path, latencies: Mapping[str, NDArray[np.float64]], tit
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    _save(figure, path)
+
+
+def plot_bars(path: Path, groups: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """A panel a group, a bar a name, with its number; names that begin alike with "this runtime" stand out.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    rows = max(len(values) for values in groups.values())
+    figure, panels = pyplot.subplots(
+        1, len(groups), figsize=(1 + 5 * len(groups), 1 + 0.32 * rows), layout="constrained", squeeze=False
+    )
+    for axes, (group, values) in zip(panels[0], groups.items(), strict=True):
+        names = sorted(values, key=lambda name: values[name], reverse=True)
+        colours = ["tab:green" if name.startswith("this runtime") else "tab:grey" for name in names]
+        drawn = axes.barh(names, [values[name] for name in names], color=colours)
+        axes.bar_label(drawn, fmt="%.1f", padding=2, fontsize=8)
+        axes.set_title(group, fontsize=9)
+        axes.margins(x=0.15)
+        axes.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=120)
     pyplot.close(figure)
     write_atomically(path, buffer.getvalue())
+
+
+def plot_growth(path: Path, sweeps: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]]) -> None:
+    """Two rows of panels, a column a sweep: milliseconds a frame above, peak memory below, a line a device; logarithmic axes.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        2, len(sweeps), figsize=(3.2 * len(sweeps), 5.5), layout="constrained", squeeze=False
+    )
+    for column, (sweep, lines) in enumerate(sweeps.items()):
+        for row, title in enumerate(("ms a frame", "peak MB of the process")):
+            axes = panels[row, column]
+            for device, points in lines.items():
+                axes.plot([p[0] for p in points], [p[1 + row] for p in points], marker="o", label=device)
+            axes.set(xscale="log", yscale="log", xlabel="pixels" if sweep == "resolution" else sweep)
+            if not column:
+                axes.set_ylabel(title)
+            axes.grid(alpha=0.3, which="both")
+    panels[0, 0].legend(fontsize=8)
+    _save(figure, path)

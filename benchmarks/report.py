@@ -59,6 +59,8 @@ def as_text(report: Report) -> str:
         lines.append(
             f"frame to result runs {baseline['ratio']:.2f} times as fast as the baseline (medians); {baseline['agreement']}"
         )
+    if report["why"]:
+        lines += ["", report["why"]]
     lines += ["", "what the timer encloses:"]
     lines += [f"  {stage:<16}{text}" for stage, text in report["encloses"].items()]
     lines.append(f"everything but the network takes {report['overhead']:.1%} of the network's own time (medians)")

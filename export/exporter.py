@@ -13,11 +13,12 @@ from .. import __version__
 from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
 from ..runtime import command
-from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PRECISIONS, PROBABILITIES, Artifact
+from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PROBABILITIES, Artifact
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.files import write_atomically
 
 log = logging.getLogger(__name__)
+PRECISIONS = ("fp32", "fp16")  # int8 files are made from FP32 ones: fastscnn-quantize
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

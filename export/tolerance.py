@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # largest difference of logits, as a share of their range
+from ..runtime.agreement import QUANTISED, REDUCED
+
+TOLERANCE = {
+    "fp32": 1e-4,
+    "fp16": REDUCED,
+    "int8": QUANTISED,
+}  # largest difference of logits, as a share of their range

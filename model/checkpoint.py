@@ -6,7 +6,10 @@ Nothing in a file is ever executed: safetensors cannot, and pickles are read wit
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import warnings
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..runtime.artifact import IGNORE, printable
 from ..runtime.errors import ArtifactError, UsageError
-from ..runtime.files import write_atomically
+from ..runtime.files import whole, write_atomically
+from ..runtime.text import shown
 from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
 from .variant import PAPER, Variant
@@ -24,6 +29,8 @@ MEAN, STD = PAPER.mean, PAPER.std
 SHIPPED = Path(__file__).parent / "weights" / "camvid.safetensors"  # README.md beside it says what they are
 _TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
 _CLASSIFIER = "classifier.conv.weight"
+MAXIMUM_BYTES = 4 << 30  # with an optimiser's state, a training of this network has 20 MB
+EXPECTED = "a checkpoint (.safetensors, .pth)"
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
             f"{path} has no {_CLASSIFIER}; expected a checkpoint of this project's network. Convert others with fastscnn-import"
         )
     count = int(tensors[_CLASSIFIER].shape[0])
+    if not 2 <= count <= IGNORE:  # before a network of that many is made
+        raise ArtifactError(f"{path} has a classifier of {count:,} classes; expected 2 to {IGNORE}. It is damaged")
     classes = _class_set(path, described, count, classes)
     variant = _variant(path, described)
     network = FastSCNN(count, variant)
@@ -116,12 +125,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Tensor]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error.strerror}); expected a checkpoint (.safetensors, .pth). Check the path"
-        ) from error
+    data = whole(path, MAXIMUM_BYTES, EXPECTED)
     described, tensors = _tensors(path, data)
     if any(name.startswith(_TRAINING) for name in tensors):
         tensors = {n.removeprefix(_TRAINING): t for n, t in tensors.items() if n.startswith(_TRAINING)}
@@ -137,9 +141,9 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
             tensors = parsed(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             return _described(path, json.loads(header.get("__metadata__", {}).get("fastscnn", "{}"))), tensors
-        except (SafetensorError, ValueError, AttributeError) as error:
+        except (SafetensorError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
-    content = unpickled(path)
+    content = unpickled(path, data)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
@@ -149,21 +153,38 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
     return {}, content
 
 
-def unpickled(path: Path) -> Any:
+def unpickled(path: Path, data: bytes | None = None) -> Any:
     """What `torch.save` wrote, without running any of it.
+
+    Args:
+        data: the file's bytes, where they have been read already.
 
     Raises:
         ArtifactError: damaged, of another origin, or with objects in it that only code could make.
     """
+    data = whole(path, MAXIMUM_BYTES, EXPECTED) if data is None else data
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _expect_stored(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, about what is old or odd in the file
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its parser meets
         # The first sentence: after it PyTorch advises to load the file unsafely.
         reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
-            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({reason}); "
+            f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({shown(reason):.200}); "
             "expected a state dict, saved with torch.save(network.state_dict(), path)"
         ) from error
+
+
+def _expect_stored(data: bytes) -> None:
+    """Refuse archives that grow when they are unpacked; `torch.save` compresses nothing."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+    if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > len(data):
+        raise ValueError("it would grow when it is unpacked, which no checkpoint does")
 
 
 def _resolution(path: Path, described: dict[str, Any]) -> tuple[int, int] | None:
@@ -192,11 +213,13 @@ def _described(path: Path, fields: Any) -> dict[str, Any]:
     if fields == {}:
         return {}
     try:
-        colours = [[int(v) for v in colour] for colour in fields["palette"]]
-        numbers = [*map(float, fields["mean"]), *map(float, fields["std"])]
-        sound = all(len(c) == 3 for c in colours) and len(colours) == len(fields["classes"]) and len(numbers) == 6
-        sound = sound and all(isinstance(name, str) for name in [fields["class_set"], *fields["classes"]])
-    except (KeyError, TypeError, ValueError):
+        names, palette = fields["classes"], fields["palette"]
+        numbers = [*fields["mean"], *fields["std"]]
+        sound = len(palette) == len(names) and all(map(printable, [fields["class_set"], *names]))
+        sound = sound and all(len(c) == 3 and all(type(v) is int and 0 <= v <= 255 for v in c) for c in palette)
+        sound = sound and len(fields["mean"]) == 3 and len(numbers) == 6
+        sound = sound and all(isinstance(v, (int, float)) and abs(v) < 1e3 for v in numbers) and min(numbers[3:]) > 1e-6
+    except (KeyError, TypeError):
         sound = False
     if not sound:
         raise ArtifactError(
@@ -244,3 +267,15 @@ def _check_keys(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor
     for name, tensor in expected.items():
         if tensor.shape != found[name].shape:
             raise ArtifactError(f"{path}: {name} has shape {tuple(found[name].shape)}; expected {tuple(tensor.shape)}")
+        if not plain(found[name]) or not bool(found[name].isfinite().all()):
+            raise ArtifactError(f"{path}: {name} holds numbers that are not finite and real; expected trained weights")
+
+
+def plain(tensor: Tensor) -> bool:
+    """Real numbers in memory: not complex, sparse, quantised, or without any content."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_complex()
+    )

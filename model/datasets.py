@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import IGNORE
+from ..runtime.artifact import IGNORE, printable
 from ..runtime.errors import SourceError, UsageError
 from ..runtime.frame import Frame
 from ..runtime.sources import IMAGES, decoded, read_image
@@ -156,25 +156,27 @@ def _pairs(images: Path, labels: Path) -> tuple[Sample, ...]:
 
 def read_classes(path: Path) -> ClassSet:
     """`name: yard` and `classes: {grass: [0, 255, 0], …}`, colours RGB, in the order of their ids."""
-    import yaml
+    from .plain_yaml import read
 
     try:
-        content: Any = yaml.safe_load(path.read_text())
-        colours = {str(name): tuple(int(v) for v in colour) for name, colour in content["classes"].items()}
-        sound = 2 <= len(colours) <= IGNORE and all(
-            len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colours.values()
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        content: Any = read(path)
+        name, colours = content.get("name", path.parent.name), content["classes"]
+        sound = all(isinstance(c, list) and len(c) == 3 and all(_byte(v) for v in c) for c in colours.values())
+    except (UsageError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path} cannot be read ({type(error).__name__}: {error}); expected `classes:` with a colour each"
         ) from error
-    if not sound:
+    if not sound or not 2 <= len(colours) <= IGNORE:
         raise UsageError(
             f"{path} names {len(colours)} classes; expected 2 to {IGNORE}, each with three numbers from 0 to 255"
         )
-    return ClassSet(
-        str(content.get("name", path.parent.name)), tuple(colours), tuple((c[0], c[1], c[2]) for c in colours.values())
-    )
+    if strange := [text for text in [name, *colours] if not printable(str(text))]:
+        raise UsageError(f"{path} has the name {strange[0]!r:.80}; expected a short text of one line")
+    return ClassSet(str(name), tuple(map(str, colours)), tuple((c[0], c[1], c[2]) for c in colours.values()))
+
+
+def _byte(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255
 
 
 def _listed(numbers: list[int]) -> str:

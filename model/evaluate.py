@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--zero-skip", action="store_true", help="without the skip connection, the paper's ablation (checkpoints)"
     )
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
+    command.add_trust(parser)
     parser.add_argument("--frames", type=command.positive, metavar="N", help="only the first N")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FOLDER", help="write scores, confusion matrix and the worst images there"
@@ -175,14 +176,15 @@ def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContext
         raise UsageError(
             f"{options.model} runs at its own resolution; --res, --flip, --scales and --zero-skip need a checkpoint"
         )
-    return _Exported(options.model, dataset.classes, options.device)
+    return _Exported(options.model, dataset.classes, options.device, options.trust)
 
 
 class _Exported(AbstractContextManager[Predict]):
     """A Segmenter as a function from frames to labels."""
 
-    def __init__(self, path: Path, classes: ClassSet, device: str) -> None:
-        self._segmenter = Segmenter(path, device)
+    def __init__(self, path: Path, classes: ClassSet, device: str, trust: bool) -> None:
+        self._segmenter = Segmenter(path, device, trust=trust)
+        log.info("scoring on %s", self._segmenter.device)  # of reduced precision, maybe
         artifact: Artifact = self._segmenter.artifact
         if artifact.classes != classes.classes:
             self._segmenter.close()

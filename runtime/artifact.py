@@ -12,12 +12,14 @@ from .errors import ArtifactError
 
 OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}  # name of each head's result in the graph
 HEADS = tuple(OUTPUTS)
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 INPUTS = ("uint8", "float")
 PROBABILITIES = ("softmax", "sigmoid")
 IGNORE = 255  # the train id that is never predicted and never counted
 MINIMUM_SIDE = 64  # of an image, pixels
-_LARGEST = 1 << 16  # of any size; a larger one is damage, and would only allocate
+MAXIMUM_PIXELS = 1 << 28  # of a batch: 16384 x 16384; more is damage, and would only allocate
+_LARGEST = 1 << 16  # of any size
+_LONGEST_TEXT = 200  # characters of a name
 PREFIX = "fastscnn."  # of the metadata keys in an ONNX file
 
 
@@ -34,7 +36,7 @@ class Artifact:
     width: int
     batch: int
     input: str  # "uint8": (N, H, W, 3) BGR frames; "float": (N, 3, H, W) normalised RGB float32
-    precision: str  # of weights and activations: one of PRECISIONS
+    precision: str  # of weights and activations: one of PRECISIONS; int8 files end in float32 logits
     classes: tuple[str, ...]  # name of each train id
     palette: tuple[tuple[int, int, int], ...]  # RGB 0-255 of each train id
     class_set: str
@@ -47,13 +49,17 @@ class Artifact:
     # Below: with the value that files written before there was a choice have.
     align_corners: bool = False  # of the upsampling of the logits, by the graph's head or the decode
     probability: str = "softmax"  # of a logit: "softmax" over the classes, or "sigmoid" for each class by itself
+    # Of quantised files:
+    source: str = ""  # sha256 of the FP32 file that it was made from
+    calibration: str = ""  # sha256 over the frames that the ranges and biases come from
+    calibration_frames: int = 0
 
     def __post_init__(self) -> None:
         for name, (expected, holds) in _RULES.items():
             value = getattr(self, name)
             try:
                 sound = holds(value)
-            except TypeError:
+            except (TypeError, OverflowError):
                 sound = False
             if not sound:
                 raise ArtifactError(f"the description's {name} is {value!r:.80}; expected {expected}. {_AGAIN}")
@@ -61,6 +67,12 @@ class Artifact:
             raise ArtifactError(
                 f"the description has {len(self.classes)} classes and {len(self.palette)} palette colours; "
                 f"expected one colour a class. {_AGAIN}"
+            )
+
+        if self.batch * self.height * self.width > MAXIMUM_PIXELS:
+            raise ArtifactError(
+                f"the description's batch={self.batch} height={self.height} width={self.width} are "
+                f"{self.batch * self.height * self.width:,} pixels; expected at most {MAXIMUM_PIXELS:,}. {_AGAIN}"
             )
 
     @property
@@ -95,7 +107,7 @@ class Artifact:
             )
         try:
             return cls.from_fields({name: json.loads(text) for name, text in fields.items()})
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ArtifactError(f"{source} has a description that cannot be read ({error}). {_AGAIN}") from error
 
     @classmethod
@@ -116,11 +128,20 @@ def _whole(value: Any) -> bool:
 
 
 def _colour(value: Any) -> bool:
-    return len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
+    return isinstance(value, tuple) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def _numbers(value: Any, low: float) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(low < v < 1e3 for v in value)
+
+
+def printable(value: Any) -> bool:
+    """A short text without control characters, which a terminal would obey: file, class and device names end up there."""
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, tuple) and 2 <= len(value) <= IGNORE and all(map(printable, value))
 
 
 _SIZE = (f"a whole number from 1 to {_LARGEST}", _whole)
@@ -131,11 +152,17 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "probability": _one_of(PROBABILITIES),
     "align_corners": ("true or false", lambda value: isinstance(value, bool)),
     **dict.fromkeys(("height", "width", "batch", "logits_height", "logits_width"), _SIZE),
-    "classes": (f"2 to {IGNORE} names", lambda value: 2 <= len(value) <= IGNORE and all(map(_text, value))),
-    "palette": ("colours of three numbers from 0 to 255", lambda value: all(map(_colour, value))),
-    "mean": ("three numbers", lambda value: len(value) == 3 and all(-1e3 < v < 1e3 for v in value)),
-    "std": ("three numbers above zero", lambda value: len(value) == 3 and all(0 < v < 1e3 for v in value)),
-    **dict.fromkeys(("class_set", "checkpoint", "version"), ("text", _text)),
+    "classes": (f"2 to {IGNORE} names of one line", _names),
+    "palette": (
+        "colours of three numbers from 0 to 255",
+        lambda value: isinstance(value, tuple) and all(map(_colour, value)),
+    ),
+    "mean": ("three numbers", lambda value: _numbers(value, -1e3)),
+    "std": ("three numbers above zero", lambda value: _numbers(value, 1e-6)),
+    "calibration_frames": ("a whole number", lambda value: type(value) is int and 0 <= value <= _LARGEST),
+    **dict.fromkeys(
+        ("class_set", "checkpoint", "version", "source", "calibration"), ("a short text of one line", printable)
+    ),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact
-from .errors import UsageError
+from .errors import DeviceError, UsageError
 from .frame import Frame
 
-DEVICES = ("auto", "cpu", "cuda")
+log = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-bf16", "openvino-gpu")
+PREFERRED = "FASTSCNN_DEVICE"  # environment variable: what "auto" means on this machine for ONNX files
 SUFFIX = ".plan"  # of engines
 
 
@@ -24,7 +29,8 @@ class Raw:
 
     labels: NDArray[np.uint8] | None  # (N, H, W)
     probabilities: NDArray[np.float32] | None  # (N, C, H, W)
-    logits: NDArray[Any] | None  # (N, C, ~H/8, ~W/8), float32 or float16
+    # (N, C, ~H/8, ~W/8), float32 or float16; whatever the head, where the engine gives them
+    logits: NDArray[Any] | None
     forward: float  # milliseconds
     decode: float  # milliseconds
     prepare: float = 0.0  # milliseconds; of backends that take frames as they are
@@ -35,6 +41,8 @@ class Backend(Protocol):
 
     artifact: Artifact
     device: str  # what it runs on, in words that a report can print
+    precision: str  # that it computes in: "fp32", "fp16", "bf16"
+    why: str  # how "auto" came to choose it, a sentence; empty where the caller named it
 
     def run(self, image: NDArray[Any]) -> Raw:
         """`image`: what the artefact's `input` tells, of its batch and resolution, contiguous."""
@@ -42,6 +50,10 @@ class Backend(Protocol):
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         """(C, h, w) logits → (H, W) labels, for results of a logits head."""
+        ...
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+        """(C, h, w) logits → (C, rows, columns) probabilities of a part of the model's resolution."""
         ...
 
     def close(self) -> None:
@@ -58,23 +70,73 @@ class FrameBackend(Backend, Protocol):
         ...
 
 
-def open_backend(path: str | Path, device: str, threads: int | None, memory: str = "auto") -> Backend:
+def open_backend(
+    path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False
+) -> Backend:
     """Open the engine that fits the file and the device.
 
     Raises:
         UsageError: unknown device or thread count.
+        ParityError: a device of reduced precision, named by the caller, whose results part from float32's.
         ArtifactError, DeviceError: see the engine's own module.
     """
+    engine = Path(path).suffix == SUFFIX or Path(f"{path}.json").exists()
+    if device == "auto" and not engine:
+        device = os.environ.get(PREFERRED) or "auto"
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1, or none for all cores")
-    if Path(path).suffix == SUFFIX or Path(f"{path}.json").exists():
+    if engine:
         from .tensorrt import open_engine
 
-        return open_engine(path, device, threads, memory)
+        return open_engine(path, device, threads, memory, trust)
     if memory != "auto":
         raise UsageError(f"memory {memory!r} is for engines ({SUFFIX}); {path} is none")
+    from . import openvino_backend
+
+    if device == "openvino":
+        return openvino_backend.OpenVinoBackend(path, device, threads)
+    if device in openvino_backend.VARIANTS or (device == "auto" and openvino_backend.installed() and not _on_cuda()):
+        return _tried(path, device, threads)
     from .onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads)
+
+
+def _tried(path: str | Path, device: str, threads: int | None) -> Backend:
+    """What a trial on this machine chose, now or earlier; or the device that was named, if the trial lets it pass."""
+    from . import trial
+    from .onnxruntime_backend import OnnxRuntimeBackend
+    from .openvino_backend import OpenVinoBackend, available
+
+    def open_one(name: str) -> OnnxRuntimeBackend | OpenVinoBackend:
+        kind = OnnxRuntimeBackend if name == trial.REFERENCE else OpenVinoBackend
+        return kind(path, name, threads)
+
+    def hold() -> tuple[trial.Trial, OnnxRuntimeBackend | OpenVinoBackend]:
+        return trial.hold(path, threads, [trial.REFERENCE, *available()], open_one)
+
+    result = trial.known(path, threads)
+    if device != "auto":
+        if result is None:
+            result, opened = hold()
+            opened.close()
+        trial.expect_agreement(result, device)
+        return open_one(device)
+    try:
+        result, opened = (result, open_one(result.chosen)) if result else hold()
+    except DeviceError as error:  # an OpenVINO that is installed and broken
+        log.debug("no choice among engines: %s", error)
+        return open_one(trial.REFERENCE)
+    opened.why = str(result)
+    return opened
+
+
+def _on_cuda() -> bool:
+    """Whether ONNX Runtime's GPU package is there, which no trial of CPUs can beat."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
 import logging
 import os
@@ -18,6 +20,7 @@ from .. import __version__
 from .artifact import MINIMUM_SIDE
 from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
 from .files import write_atomically
+from .text import shown
 
 MAXIMUM_SIDE = 16384
 
@@ -42,14 +45,15 @@ def run(
 
     `intermixed` lets options stand between the positional arguments of one list.
     """
+    _print_anything()
     options = parser.parse_intermixed_args(arguments) if intermixed else parser.parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for library in ("matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    _silence_opencv(options.debug)
     ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     previous = {number: signal.signal(number, _terminate) for number in ending}
     try:
+        _silence_opencv(options.debug)
         work(options)
         sys.stdout.flush()
         return DONE
@@ -105,6 +109,13 @@ def expect_folder(*destinations: Path | None) -> None:
             raise OutputError(f"{path} cannot be written: it is a folder; expected the name of a file")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that opens engines."""
+    parser.add_argument(
+        "--trust", action="store_true", help="open a version-compatible engine, which brings native code of its own"
+    )
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up; for `type=` of an option."""
     if not text.isdecimal() or int(text) < 1:
@@ -131,7 +142,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def _report(program: str, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"{program}: {message}", file=sys.stderr)
+    print(f"{program}: {shown(message)}", file=sys.stderr)
     return code
 
 
@@ -144,6 +155,24 @@ def _silence_opencv(debug: bool) -> None:
     if debug:
         return
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # where it is imported later, or never
+    if "cv2" in sys.modules:
+        cv2 = sys.modules["cv2"]
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+def _print_anything() -> None:
+    """Let a terminal of any encoding show what it cannot as an escape, instead of ending the program.
+
+    Names of files that are not text here keep their bytes.
+    """
+
+    def escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("fastscnn.escaped", escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="fastscnn.escaped")

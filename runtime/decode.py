@@ -9,6 +9,7 @@ no second pass over the map suffices.
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
+_ROWS_AT_ONCE = 96  # rows of cells that one thread labels at a time: few, so that they stay in its cache
+_WHOLE: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64}  # bytes → a number of that size
 _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponentials can vanish
 
 
@@ -71,6 +74,11 @@ class _Axis:
             place=slice(int(place[0]), int(place[0]) + size) if steady else place,
         )
 
+    def taps(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        """Sample before, sample after and weight of the latter, at each result position of a part."""
+        cell = self.cell[part]
+        return self.near[cell], self.far[cell], self.weight[part]
+
 
 class Decoder:
     """Decode logits of one geometry. Threads may share it; after `close` it still works, on the caller's thread alone.
@@ -78,7 +86,7 @@ class Decoder:
     Args:
         logits_size: (h, w) of the logits.
         size: (H, W) of the result; any ratio.
-        threads: that share the work of probabilities.
+        threads: that share the work.
         align_corners: the first and last sample lie on the first and last pixel, as PyTorch's option of that name has it;
             otherwise pixels have half-pixel centres, as in this project's own exports.
         probability: "softmax" over the classes, or "sigmoid" of each class by itself.
@@ -95,8 +103,10 @@ class Decoder:
     ) -> None:
         self.logits_size, self.size, self.align_corners = logits_size, size, align_corners
         self.probability = probability
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
-        self._recycler: Recycler | None = None
+        self._labels = Recycler(size, np.uint8)
+        self._probabilities: Recycler | None = None
         self._y, self._x = (
             _Axis.between(low, full, align_corners) for low, full in zip(logits_size, size, strict=True)
         )
@@ -120,20 +130,44 @@ class Decoder:
     def labels(self, logits: NDArray[Any]) -> Labels:
         """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
         logits = np.ascontiguousarray(logits, np.float32)
-        rows, columns = self._y.slots, self._x.slots
-        low = argmax(logits)
-        corners = cv2.copyMakeBorder(low, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        first = corners[:-1, :-1]
-        mixed = (first != corners[:-1, 1:]) | (first != corners[1:, :-1]) | (first != corners[1:, 1:])
-        canvas = np.empty((first.shape[0], rows, first.shape[1] * columns), np.uint8)
-        canvas[:] = np.repeat(first, columns, axis=1)[:, None]
-        cells = canvas.reshape(first.shape[0], rows, first.shape[1], columns)
-        down, across = np.nonzero(mixed)
+        result: Labels = self._labels.array()
+        first, last = int(self._y.cell[0]), int(self._y.cell[-1]) + 1
+        threads = self._threads if self._pool else 1
+        bands = min(threads * -(-(last - first) // (threads * _ROWS_AT_ONCE)), last - first)
+        edges = np.linspace(first, last, bands + 1).astype(int).tolist()
 
+        def settle(band: tuple[int, int]) -> None:
+            self._label_band(logits, *band, result)
+
+        for _ in (self._pool.map if self._pool else map)(settle, itertools.pairwise(edges)):
+            pass
+        return result
+
+    def _label_band(self, logits: Floats, first: int, last: int, result: Labels) -> None:
+        """The rows of the result that lie in cells `first` to `last`, written where they belong."""
+        rows, columns = self._y.slots, self._x.slots
+        samples = [*self._y.near[first:last], self._y.far[last - 1]]  # above each row of cells, and below the last
+        low = argmax(logits[:, samples[0] : samples[-1] + 1])[np.array(samples) - samples[0]]
+        corners = cv2.copyMakeBorder(low, 0, 0, 1, 1, cv2.BORDER_REPLICATE)
+        one = corners[:-1, :-1]
+        mixed = (one != corners[:-1, 1:]) | (one != corners[1:, :-1]) | (one != corners[1:, 1:])
+        canvas = np.empty((last - first, rows, one.shape[1] * columns), np.uint8)
+        canvas[:] = np.repeat(one, columns, axis=1)[:, None]
+        whole = _WHOLE.get(columns)  # a row of a cell is written as one number, where there is one of its size
+        cells = canvas.view(whole or np.uint8).reshape(last - first, rows, one.shape[1], -1)
+        down, across = np.nonzero(mixed)
         for start in range(0, len(down), _CELLS_AT_ONCE):
             y, x = down[start : start + _CELLS_AT_ONCE], across[start : start + _CELLS_AT_ONCE]
-            cells[y, :, x] = self._settled(logits, y, x).reshape(-1, rows, columns)
-        return _placed(canvas.reshape(-1, first.shape[1] * columns), self._y.place, self._x.place)
+            settled = self._settled(logits, y + first, x)
+            cells[y, :, x] = settled.view(whole or np.uint8).reshape(len(y), rows, -1)
+        here = slice(*np.searchsorted(self._y.cell, [first, last]).tolist())
+        place = self._y.place
+        down_to = (
+            slice(place.start + here.start - first * rows, place.start + here.stop - first * rows)
+            if isinstance(place, slice)
+            else place[here] - first * rows
+        )
+        result[here] = canvas.reshape(-1, one.shape[1] * columns)[down_to][:, self._x.place]
 
     def _settled(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Labels:
         """(n, slots) labels of the n cells at rows y and columns x, whose corners disagree."""
@@ -142,8 +176,23 @@ class Decoder:
         left, right = self._x.near[x], self._x.far[x]
         places = np.stack([near + left, near + right, far + left, far + right])
         corners = logits.reshape(len(logits), -1).take(places, axis=1)  # (C, 4, n)
-        # A class that stays below another's lowest corner wins nowhere; about two are left in a cell.
+        # A class that stays below another's lowest corner wins nowhere; two are left in most cells.
         possible = corners.max(axis=1) >= corners.min(axis=1).max(axis=0)
+        lower, upper = possible.argmax(axis=0), len(possible) - 1 - possible[::-1].argmax(axis=0)
+        # Between two, the sign of the difference decides.
+        every = np.arange(len(y))
+        above = self._patches((corners[upper, :, every] - corners[lower, :, every]).T, y, x) > 0
+        winner = np.multiply(above.view(np.uint8), (upper - lower).astype(np.uint8)[:, None])
+        winner += lower.astype(np.uint8)[:, None]
+        many = np.flatnonzero(possible.sum(axis=0) > 2)
+        if len(many):
+            winner[many] = self._best_of_many(corners[:, :, many], possible[:, many], y[many], x[many])
+        return winner
+
+    def _best_of_many(
+        self, corners: Floats, possible: NDArray[np.bool_], y: NDArray[np.intp], x: NDArray[np.intp]
+    ) -> Labels:
+        """(n, slots) labels of cells in which more than two classes may win; corners (C, 4, n), possible (C, n)."""
         best = np.full((len(y), self._y.slots * self._x.slots), -np.inf, np.float32)
         winner = np.zeros(best.shape, np.uint8)
         for index in np.flatnonzero(possible.any(axis=1)):
@@ -197,6 +246,23 @@ class Decoder:
             pass
         return result
 
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> Floats:
+        """(C, h, w) → (C, rows, columns) float32: what `probabilities` gives there, at the cost of that part alone."""
+        top, bottom, down = self._y.taps(rows)
+        left, right, along = self._x.taps(columns)
+        low = logits[:, top[0] : bottom[-1] + 1, left[0] : right[-1] + 1].astype(np.float32)
+        top, bottom, left, right = top - top[0], bottom - top[0], left - left[0], right - left[0]
+        if self.probability == "softmax":
+            low -= low.max(axis=0)  # as in `probabilities`
+        wide = low[..., left] + (low[..., right] - low[..., left]) * along
+        full = np.asarray(wide[:, top] + (wide[:, bottom] - wide[:, top]) * down[:, None], np.float32)
+        if self.probability == "sigmoid":
+            return np.reciprocal(1 + cv2.exp(-full.reshape(len(full), -1)).reshape(full.shape))
+        full -= full.max(axis=0)
+        np.exp(full, out=full)
+        full /= full.sum(axis=0)
+        return full
+
     def _widened(self, rows: Floats) -> Floats:
         """(n, w) → (n, W) by interpolation along the rows."""
         if not self.align_corners:  # OpenCV knows half-pixel centres only
@@ -209,14 +275,15 @@ class Decoder:
         return wide
 
     def _results(self, classes: int) -> Recycler:
-        if self._recycler is None:
-            self._recycler = Recycler((classes, *self.size))
-        return self._recycler
+        if self._probabilities is None:
+            self._probabilities = Recycler((classes, *self.size))
+        return self._probabilities
 
     def close(self) -> None:
         """End the threads and keep no memory. Nothing may be decoding meanwhile."""
-        if self._recycler:
-            self._recycler.clear()
+        self._labels.clear()
+        if self._probabilities:
+            self._probabilities.clear()
         if self._pool:
             self._pool.shutdown()
             self._pool = None
@@ -247,9 +314,3 @@ def argmax(values: Floats) -> Labels:
         np.multiply(numbers, np.uint8(index), out=numbers)
         np.maximum(winner, numbers, out=winner)  # indices rise, so the last class to lead has the highest
     return winner
-
-
-def _placed(canvas: Labels, rows: NDArray[np.intp] | slice, columns: NDArray[np.intp] | slice) -> Labels:
-    if isinstance(rows, slice) and isinstance(columns, slice):
-        return np.ascontiguousarray(canvas[rows, columns])
-    return np.ascontiguousarray(canvas[rows][:, columns])

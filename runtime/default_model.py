@@ -39,7 +39,9 @@ def default_model(frame_size: tuple[int, int]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(path.parent, error) from error
+        raise OutputError(
+            f"{unwritable(path.parent, error)}, by XDG_CACHE_HOME for one, or give a model (--model)"
+        ) from error
     program = [sys.executable, "-m", "fastscnn.export.exporter", "--head", "cls", "--res", f"{_HEIGHT}x{across}"]
     # In the cache folder, because `-m` would take a folder called fastscnn where the user stands for the package.
     done = subprocess.run([*program, "-o", path.name], cwd=path.parent, capture_output=True, text=True)
@@ -51,6 +53,15 @@ def default_model(frame_size: tuple[int, int]) -> Path:
 
 
 def cache() -> Path:
-    """The user's cache folder of this package, which may not exist yet."""
+    """The user's cache folder of this package, which may not exist yet.
+
+    Raises:
+        OutputError: neither XDG_CACHE_HOME nor a home folder is known.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fastscnn"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "fastscnn"
+    except RuntimeError:  # a container's user who is in no list, and no HOME
+        raise OutputError(
+            "this user has no home folder for the cache; expected one in HOME or XDG_CACHE_HOME. Set one of them, or give a model"
+        ) from None

@@ -10,21 +10,25 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifact import Artifact
+from .artifact import Artifact, printable
 from .errors import ArtifactError
-from .files import held, write_together
+from .files import complete_sets, held, whole, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
 
 FORMAT = 1  # of the description
-MAXIMUM_BYTES = 2 << 30
+MAXIMUM_BYTES = 2 << 30  # of a plan
+_LONGEST_DESCRIPTION = 64 << 20  # most of it the kernels' binaries
 DTYPES = ("uint8", "float16", "float32", "int32", "int64")
-PRECISIONS = ("fp16", "fp32", "mixed")
+PRECISIONS = ("fp16", "fp32", "int8", "mixed")
+_LARGEST_TENSOR = 1 << 40  # elements
 _AGAIN = "Build it again with fastscnn-trt build"
 
 
@@ -72,7 +76,7 @@ class EngineDescription:
     system: str  # such as "Linux aarch64"
     version_compatible: bool
     dla: int | None  # core, or None for the GPU
-    precision: str  # achieved: "mixed" where convolutions differ
+    precision: str  # achieved: "int8" where some are FP16 too, "mixed" where convolutions differ otherwise
     precision_from: str  # "inspector": read off the engine; "types": fixed by the strongly typed network
     tensors: tuple[EngineTensor, ...]
     layers: tuple[EngineLayer, ...]
@@ -90,7 +94,11 @@ class EngineDescription:
     def __post_init__(self) -> None:
         for name, (expected, holds) in _RULES.items():
             value = getattr(self, name)
-            if not holds(value):
+            try:
+                sound = holds(value)
+            except (TypeError, OverflowError):
+                sound = False
+            if not sound:
                 raise ArtifactError(f"the engine's {name} is {value!r:.80}; expected {expected}. {_AGAIN}")
 
     @property
@@ -134,7 +142,11 @@ class EngineDescription:
             layers = tuple(EngineLayer(**{**e, "convolutions": tuple(e["convolutions"])}) for e in content["layers"])
             binaries = dict(content["kernels"] or {})
             digest = binaries.pop("digest", None)
-            kernels = digest and Kernels(digest, {t: base64.b64decode(b, validate=True) for t, b in binaries.items()})
+            kernels = (
+                None
+                if digest is None
+                else Kernels(digest, {t: base64.b64decode(b, validate=True) for t, b in binaries.items()})
+            )
             fields = {
                 field.name: content[field.name]
                 for field in dataclasses.fields(Artifact)
@@ -143,7 +155,7 @@ class EngineDescription:
             return cls(artifact=Artifact.from_fields(fields), layers=layers, kernels=kernels, **engine)
         except KeyError as error:
             raise ArtifactError(f"{source} lacks {error}; it was cut or edited. {_AGAIN}") from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"{source} cannot be understood ({error}). {_AGAIN}") from None
 
 
@@ -169,13 +181,14 @@ def read(path: str | Path) -> tuple[bytes, EngineDescription]:
     except ArtifactError:
         if not folder.is_dir():
             raise
-    with held(folder, shared=True):  # a build may have been replacing the pair at that moment
+    with held(folder):  # a build may have been replacing the pair at that moment, or have died over it
+        complete_sets(folder)
         return _read(path)
 
 
 def _read(path: Path) -> tuple[bytes, EngineDescription]:
     description = read_description(path)
-    plan = _bytes(path, "an engine")
+    plan = whole(path, MAXIMUM_BYTES, "an engine of this project")
     if digest(plan) == description.sha256:
         return plan, description
     raise ArtifactError(
@@ -202,8 +215,8 @@ def read_description(path: str | Path) -> EngineDescription:
             f"{path} does not exist; expected an engine. Write one with: fastscnn-trt build model.onnx -o {path}"
         )
     try:
-        content = json.loads(_bytes(beside, "an engine's description"))
-    except ValueError as error:
+        content = json.loads(whole(beside, _LONGEST_DESCRIPTION, "an engine's description"))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{beside} is not JSON ({error}); it is damaged. {_AGAIN}") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{beside} holds no description. {_AGAIN}")
@@ -220,44 +233,40 @@ def write(path: str | Path, plan: bytes, description: EngineDescription) -> None
     write_together({Path(path): plan, description_path(path): text.encode()})
 
 
-def _bytes(path: Path, what: str) -> bytes:
-    try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise ArtifactError(
-                f"{path} has {path.stat().st_size:,} bytes; expected {what} of this project. Check the path"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}); expected {what}") from error
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _hash(value: Any) -> bool:
-    return _text(value) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def _target(value: Any) -> bool:
-    return _text(value) and value[:2] == "sm" and value[2:].isdecimal()
+    return isinstance(value, str) and re.fullmatch(r"sm[0-9]{2,3}[a-z]?", value) is not None
 
 
 def _tensor(value: EngineTensor) -> bool:
     return (
-        _text(value.name)
+        printable(value.name)
         and isinstance(value.output, bool)
         and value.dtype in DTYPES
         and all(type(side) is int and side > 0 for side in value.shape)
+        and math.prod(value.shape) < _LARGEST_TENSOR
     )
 
 
 def _layer(value: EngineLayer) -> bool:
-    return all(map(_text, (value.name, value.kind, value.precision or "", *value.convolutions)))
+    """TensorRT's own names, which are long and hold separators; print them through `text.shown`."""
+    texts = (value.name, value.kind, *value.convolutions, "" if value.precision is None else value.precision)
+    return all(isinstance(text, str) for text in texts)
+
+
+def _kernels(value: Kernels | None) -> bool:
+    return value is None or (_hash(value.digest) and all(map(_target, value.binaries)))
+
+
+def _file_name(value: Any) -> bool:
+    return printable(value) and value not in ("", ".", "..") and not set(value) & set("/\\")
 
 
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -271,8 +280,10 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "layers": ("a name and a kind each", lambda value: all(map(_layer, value))),
     "memory": ("bytes or null", lambda value: value is None or _count(value)),
     "options": ("an object", lambda value: isinstance(value, Mapping)),
-    "seconds": ("a number", lambda value: isinstance(value, (int, float)) and value >= 0),
+    "seconds": ("a number", lambda value: isinstance(value, (int, float)) and 0 <= value < 1e9),
     "size": ("bytes", _count),
     **dict.fromkeys(("sha256", "source_sha256", "key"), ("64 hexadecimal digits", _hash)),
-    **dict.fromkeys(("version", "device", "system", "source", "built"), ("text", _text)),
+    "kernels": ("the sources' digest and a binary for each compute capability", _kernels),
+    "source": ("the name of a file in the engine's folder", _file_name),
+    **dict.fromkeys(("version", "device", "system", "built"), ("a short text of one line", printable)),
 }

@@ -7,6 +7,7 @@
     ├── ArtifactError                4  a file that is not, or no longer, what it should be
     │   └── DeviceError              4  a sound artefact that this machine cannot run
     ├── BuildError                   1  TensorRT could not build an engine, though nothing speaks against it
+    ├── TrainingError                1  a training that cannot go on
     ├── SourceError                  1  an image, video or camera that gives no (more) frames
     └── OutputError                  1  a result that could not be written
 
@@ -53,6 +54,10 @@ class DeviceError(ArtifactError):
 
 class BuildError(FastSCNNError):
     """An engine that TensorRT could not build here and now: no memory, no tactic."""
+
+
+class TrainingError(FastSCNNError):
+    """A training that cannot go on, such as after a loss that is not a number."""
 
 
 class SourceError(FastSCNNError):

@@ -10,20 +10,20 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 _KEPT = 2  # free blocks: as many as frames are in flight
 
 
 class Recycler:
-    """Gives arrays of one shape and type, float32 unless told otherwise, reusing the memory of those that nobody refers to any more.
+    """Gives arrays of one shape and type, reusing the memory of those that nobody refers to any more.
 
     A full-resolution probability map has 160 MB. The C library returns so large a block to the system each time, and
     faulting its pages in again takes longer than computing what goes into them. Arrays, and views of them, stay valid for
     as long as somebody holds them, also after `clear`.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: str = "float32") -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._bytes = int(np.prod(shape)) * self._dtype.itemsize
         # A deque's own operations are atomic. A lock would not do: the garbage collector may give a block back while

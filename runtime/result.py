@@ -47,16 +47,47 @@ class Result:
         labels: Callable[[], NDArray[np.uint8]],
         probabilities: NDArray[np.float32] | None = None,
         logits: NDArray[Any] | None = None,
+        region: Callable[[slice, slice], NDArray[np.float32]] | None = None,
     ) -> None:
         self.artifact = artifact
         self.timings = timings
         self.probabilities = probabilities
         self.logits = logits
         self._labels = labels
+        self._region = region
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To pickle or copy it, the labels are computed."""
+        return _whole, (self.artifact, self.timings, self.labels, self.probabilities, self.logits)
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
         return self._labels()
+
+    def region(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Probabilities of a part of the frame, whatever the head: float32 (C, rows, columns), for the cost of that part.
+
+            person = result.region(slice(200, 260), slice(400, 440))[train_id]
+
+        Raises:
+            UsageError: a part that is empty, reaches outside the frame or steps over pixels, or an engine that keeps its logits.
+        """
+        for name, part, size in zip(("rows", "columns"), (rows, columns), self.labels.shape, strict=True):
+            if (
+                part.step not in (None, 1)
+                or not 0 <= (part.start or 0) < (size if part.stop is None else part.stop) <= size
+            ):
+                raise UsageError(
+                    f"{name} {part.start} to {part.stop} are no part of a frame; expected some of 0 to {size}"
+                )
+        if self.probabilities is not None:
+            return self.probabilities[:, rows, columns]
+        if self._region is None:
+            raise UsageError(
+                "this result has no logits: its engine ends in labels, or it comes from another process. "
+                "Use a model with --head prob, or ask for the region before sending the result"
+            )
+        return self._region(rows, columns)
 
     def colour(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) BGR: each label in its class's colour, ignored pixels black."""
@@ -83,3 +114,13 @@ class Result:
                 f"height={self.labels.shape[0]} width={self.labels.shape[1]}. Pass the frame that was segmented"
             )
         return np.asarray(cv2.addWeighted(self.colour(), opacity, frame, 1 - opacity, 0), np.uint8)
+
+
+def _whole(
+    artifact: Artifact,
+    timings: Timings,
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.float32] | None,
+    logits: NDArray[Any] | None,
+) -> Result:
+    return Result(artifact, timings, lambda: labels, probabilities, logits)

@@ -23,7 +23,7 @@ from .frame import Frame
 from .result import Result
 from .segmenter import Segmenter
 from .sinks import open_sink
-from .sources import Named, Source
+from .sources import PATIENCE, Named, Source
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=command.positive, metavar="N", help="stop after N frames; default: all")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
     parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument(
+        "--patience",
+        default=PATIENCE,
+        type=_seconds,
+        metavar="S",
+        help="seconds that a camera or URL may take for a frame; three times as many for the first",
+    )
+    command.add_trust(parser)
+    parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
     return command.run(parser, _work, arguments)
 
@@ -58,14 +67,18 @@ def _work(options: argparse.Namespace) -> None:
     command.expect_folder(Path(options.json) if options.json and options.json != "-" else None)
     with ExitStack() as opened:
         if options.model:  # a wrong one is told before a camera wakes
-            segmenter = opened.enter_context(Segmenter(options.model, options.device, threads=options.threads))
-        source = opened.enter_context(Source(options.input))
+            segmenter = opened.enter_context(
+                Segmenter(options.model, options.device, threads=options.threads, trust=options.trust)
+            )
+        source = opened.enter_context(Source(options.input, patience=options.patience))
         frames = iter(source)
         if not options.model:
             first = next(frames)
             frames = chain([first], frames)
             model = default_model((first.frame.shape[0], first.frame.shape[1]))
             segmenter = opened.enter_context(Segmenter(model, options.device, threads=options.threads))
+        if options.explain:
+            log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
         if not segmenter.artifact.trained:
             log.warning("the model's weights are random: the colours mean nothing yet")
         expected = min(filter(None, (source.frames, options.frames)), default=None)
@@ -155,6 +168,16 @@ def _progress(
     yield from tqdm(
         results, total=expected, unit=" frames", desc=Path(options.input).name, disable=None
     )  # None: only on a terminal
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected seconds above 0")
+    return value
 
 
 def _share(text: str) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import warnings
+import weakref
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +16,12 @@ from .backend import Backend, FrameBackend, open_backend
 from .decode import argmax
 from .errors import FrameError, UsageError
 from .frame import Frame, InputLayout, checked, fitted, restored
+from .gate import Gate
+from .latency import Latency
 from .result import Result, Timings
+from .stream import Arrived, Stream
 
-IN_FLIGHT = 2  # frames that `stream` works on at once
+_LAST_CALLS = 10.0  # seconds that the end of the process waits for threads in a Segmenter that nobody closed
 
 
 class Segmenter:
@@ -29,30 +30,52 @@ class Segmenter:
         with Segmenter("model.onnx") as segmenter:
             result = segmenter(frame)
 
-    Safe to call from several threads. Use it as a context manager, or call `close`.
+    Safe to call from several threads. Use it as a context manager, or call `close`; one that is let go unclosed warns
+    (ResourceWarning) and is closed. After a fork only the process that opened it may call it.
 
     Args:
         path: a file that fastscnn-export wrote.
-        device: "auto" takes a GPU where the installed engine has one, "cpu", or "cuda".
+        device: "cpu" is ONNX Runtime, "openvino" OpenVINO in float32, "openvino-bf16" and "openvino-gpu" in what their names
+            say, "cuda" ONNX Runtime on the GPU. "auto" takes CUDA where it is installed, else what a short trial finds fastest
+            on this machine; the environment variable FASTSCNN_DEVICE can name what it takes.
         threads: CPU threads for network and decode; None takes all that this process may use.
         memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
             `runtime/tensorrt/memory.py`.
+        trust: open a version-compatible engine, too, which brings native code of its own; see `trust.py`.
+        deadline_ms: milliseconds that a frame may take; `latency` counts those that took longer.
+
+    Attributes:
+        artifact: the description of the model.
+        device: what it runs on, in words.
+        latency: percentiles of recent frames, and missed deadlines; see `Latency`.
 
     Raises:
         ArtifactError: the file is missing, damaged or not this project's.
         DeviceError: this machine or an installed package cannot run it.
-        UsageError: an unknown device or a thread count below 1.
+        UsageError: an unknown device, a thread count below 1, or a deadline that is not above 0.
+        ParityError: a device of reduced precision was named whose results part from float32's.
     """
 
     def __init__(
-        self, path: str | Path, device: str = "auto", *, threads: int | None = None, memory: str = "auto"
+        self,
+        path: str | Path,
+        device: str = "auto",
+        *,
+        threads: int | None = None,
+        memory: str = "auto",
+        trust: bool = False,
+        deadline_ms: float | None = None,
     ) -> None:
-        self._closed = False
-        self._idle = threading.Condition()
-        self._calls = 0
-        self._backend = open_backend(path, device, threads, memory)
+        self.latency = Latency(deadline_ms)
+        self._gate = Gate()
+        self._backend = open_backend(path, device, threads, memory, trust)
+        self._let_go = weakref.finalize(
+            self, _close_unclosed, self._gate, self._backend, f"unclosed Segmenter of {path}"
+        )
         self.artifact = self._backend.artifact
         self.device = self._backend.device
+        self.precision = self._backend.precision  # of the arithmetic: "fp32", "fp16", "bf16"
+        self.why = self._backend.why  # how "auto" came to choose the device, a sentence; empty where it was named
         self._layout = InputLayout(self.artifact)
         self._takes_frames = self._backend if isinstance(self._backend, FrameBackend) else None
 
@@ -71,12 +94,17 @@ class Segmenter:
 
         Timings are the run's, divided by the number of frames.
         """
+        now = time.perf_counter()
+        return self._segment([Arrived(frame, index, now) for index, frame in enumerate(frames)], self.latency)
+
+    def _segment(self, arrived: list[Arrived], latency: Latency | None) -> list[Result]:
+        frames = [one.frame for one in arrived]
         size = self.artifact.batch
         if not 1 <= len(frames) <= size:
             raise FrameError(
                 f"{len(frames)} frames; this model takes 1 to {size} at a time. Export with --batch {len(frames)} for more"
             )
-        with self._in_use():
+        with self._gate.passing():
             started = time.perf_counter()
             whole = [checked(frame) for frame in frames]
             prepared = time.perf_counter()
@@ -89,7 +117,11 @@ class Segmenter:
                 raw = self._backend.run(image)
             ran = time.perf_counter()
             parts = [self._restored(raw.labels, raw.probabilities, i, frame) for i, frame in enumerate(whole)]
-            restoring = (time.perf_counter() - ran) * 1e3
+            ended = time.perf_counter()
+            restoring = (ended - ran) * 1e3
+        if latency:
+            for one in arrived:
+                latency.count((ended - one.at) * 1e3)
         share = 1 / len(frames)
         timings = Timings(
             ((prepared - started) * 1e3 + raw.prepare) * share, raw.forward * share, (raw.decode + restoring) * share
@@ -99,43 +131,57 @@ class Segmenter:
             for i, ((labels, probabilities), frame) in enumerate(zip(parts, whole, strict=True))
         ]
 
-    def stream(self, frames: Iterable[Any]) -> Iterator[Result]:
-        """Segment frames as they come, in order, reading the next while the last is computed.
+    def stream(self, frames: Iterable[Any], *, drop: str | None = None) -> Stream:
+        """Segment frames as they come, in order, and iterate over their results.
 
-        At most two batches are in flight; a slow consumer holds the source back. Closing the generator stops reading.
-        When the source fails, the frames that it gave before are yielded first.
+        Args:
+            frames: read when results are asked for. When it fails, the frames that it gave before are yielded first.
+            drop: None segments every frame, reading the next while the last is computed: at most two batches are in
+                flight, and a slow consumer holds the source back. "oldest" reads a camera on a thread of its own, as
+                fast as it gives, and each time segments the newest frames (as many as the model's batch); the others
+                are dropped and counted. At most one batch waits and one is under way.
+
+        The stream's `frame`, `index`, `read` and `dropped` tell which frame the last result is of and what was left out.
+
+        Raises:
+            UsageError: another `drop`.
         """
-        source = iter(frames)
-        failure: Exception | None = None
-        with ThreadPoolExecutor(IN_FLIGHT, "fastscnn-stream") as workers:
-            waiting: deque[Future[list[Result]]] = deque()
-            try:
-                ended = False
-                while not ended:
-                    batch: list[Any] = []
-                    try:
-                        while len(batch) < self.artifact.batch:
-                            batch.append(_own(next(source)))
-                    except StopIteration:
-                        ended = True
-                    except Exception as error:
-                        ended, failure = True, error
-                    if batch:
-                        waiting.append(workers.submit(self.batch, batch))
-                    while waiting and (ended or len(waiting) == IN_FLIGHT):
-                        yield from waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
-        if failure:
-            raise failure
+        return Stream(frames, lambda arrived: self._segment(arrived, self.latency), self.artifact.batch, drop)
+
+    def warm_up(self, size: tuple[int, int] | None = None, *, frames: int = 10) -> float:
+        """Segment some drawn frames, uncounted, so that the first real one takes no longer than the rest.
+
+        Args:
+            size: (height, width) of the frames that will come; None takes the model's resolution.
+            frames: how many.
+
+        Returns:
+            The median of their milliseconds.
+
+        Raises:
+            UsageError: no frames, or a size without pixels.
+        """
+        height, width = size or (self.artifact.height, self.artifact.width)
+        if frames < 1 or min(height, width) < 1:
+            raise UsageError(
+                f"warm_up with {frames} frames of height={height} width={width}; expected at least 1 of each"
+            )
+        # Blobs of colour: like a street, a few classes with borders between them.
+        blobs = np.random.default_rng(0).integers(0, 256, (8, 16, 3)).astype(np.uint8)
+        frame = restored(blobs, height, width)
+        took = []
+        for _ in range(frames):
+            started = time.perf_counter()
+            for result in self._segment([Arrived(frame, 0, started)] * self.artifact.batch, None):
+                _ = result.labels
+            took.append((time.perf_counter() - started) * 1e3)
+        return float(np.median(took))
 
     def close(self) -> None:
-        """Wait for calls under way, then release the engine. Calling it twice is harmless."""
-        with self._idle:
-            self._closed = True
-            self._idle.wait_for(lambda: self._calls == 0)
-        self._backend.close()
+        """Wait for calls under way, then release the engine. Calling it twice is harmless, as it is in a forked process."""
+        if self._gate.shut():
+            self._let_go.detach()
+            self._backend.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -143,24 +189,15 @@ class Segmenter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a Segmenter cannot be copied or sent to another process; send the model's path and open one there"
+        )
+
     @property
     def backend(self) -> Backend:
         """What runs the model, for benchmarks and tests."""
         return self._backend
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Count a call under way, so that `close` can wait for it."""
-        with self._idle:
-            if self._closed:
-                raise UsageError("this Segmenter is closed; open a new one")
-            self._calls += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._calls -= 1
-                self._idle.notify_all()
 
     def _restored(
         self, labels: NDArray[np.uint8] | None, probabilities: NDArray[np.float32] | None, index: int, frame: Frame
@@ -187,9 +224,33 @@ class Segmenter:
             assert logits is not None
             return restored(self._backend.labels(logits), shape[0], shape[1])
 
-        return Result(self.artifact, timings, find, probabilities, logits)
+        def region(rows: slice, columns: slice) -> NDArray[np.float32]:
+            assert logits is not None
+            parts = [
+                _nearest(part, size, full)
+                for part, size, full in zip(
+                    (rows, columns), shape[:2], (self.artifact.height, self.artifact.width), strict=True
+                )
+            ]
+            (y, y_span), (x, x_span) = parts
+            return self._backend.region(logits, y_span, x_span)[:, y[:, None] - y_span.start, x - x_span.start]
+
+        shown = logits if self.artifact.head == "logits" else None
+        return Result(self.artifact, timings, find, probabilities, shown, None if logits is None else region)
 
 
-def _own(frame: Any) -> Any:
-    """A copy, because a camera may fill the same buffer again while this frame still waits."""
-    return frame.copy() if isinstance(frame, np.ndarray) else frame
+def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:
+    """Where pixels of a part of the frame lie at the model's resolution, as `restored` has it, and what they span."""
+    places = restored(np.arange(full, dtype=np.float32)[:, None], size, 1)[part, 0].astype(np.intp)
+    return places, slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _close_unclosed(gate: Gate, backend: Backend, message: str) -> None:
+    """What happens when nobody refers to an unclosed Segmenter any more, or the process ends."""
+    if gate.forked:  # the engine is the parent's
+        return
+    try:
+        warnings.warn(message, ResourceWarning, stacklevel=2)
+    finally:
+        if gate.shut(_LAST_CALLS):
+            backend.close()

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from .errors import OutputError, UsageError
-from .files import partial, unwritable, write_atomically
+from .files import Partial, unwritable, write_atomically
 from .frame import Frame, fitted
-from .sources import IMAGES
+from .sources import IMAGES, for_opencv
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -113,11 +113,10 @@ class VideoSink(Sink):
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path, self._rate = path, rate
-        self._temporary = partial(path)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         try:
-            self._temporary.touch()
+            self._part = Partial(path)
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -125,7 +124,7 @@ class VideoSink(Sink):
         if self._writer is None:
             self._size = image.shape[0] + image.shape[0] % 2, image.shape[1] + image.shape[1] % 2
             fourcc = cv2.VideoWriter.fourcc(*VIDEOS[self._path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self._rate, self._size[::-1])
+            self._writer = cv2.VideoWriter(for_opencv(self._part.place), fourcc, self._rate, self._size[::-1])
             if not self._writer.isOpened():
                 self._writer = None
                 raise OutputError(
@@ -150,22 +149,24 @@ class VideoSink(Sink):
         return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
 
     def close(self) -> None:
-        if self._writer is None:
-            self._temporary.unlink(missing_ok=True)
-            return
-        self._writer.release()
-        self._writer = None
-        if not _plays(self._temporary):
-            self._temporary.unlink(missing_ok=True)
-            raise OutputError(f"{self._path} could not be completed; is the disk full? Free some space and run again")
+        writer, self._writer = self._writer, None
         try:
-            self._temporary.replace(self._path)
+            if writer is None:
+                return
+            writer.release()
+            if not _plays(self._part.place):
+                raise OutputError(
+                    f"{self._path} could not be completed; is the disk full? Free some space and run again"
+                )
+            self._part.finish()
         except OSError as error:
             raise unwritable(self._path, error) from error
+        finally:
+            self._part.close()
 
 
 def _plays(path: Path) -> bool:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(for_opencv(path))
     try:
         return bool(capture.read()[0])
     finally:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FrameError, SourceError
+from .errors import FrameError, SourceError, UsageError
 from .frame import Frame, checked
+from .watch import Watched
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_PATIENCE = 2.0  # seconds without a frame, after which a camera counts as gone
+PATIENCE = 5.0  # seconds that a camera or an address may take for a frame
+_FIRST = 3  # times as many for opening it, and for its first frame
+_GONE = 2.0  # seconds that it may answer at once that it has none
 _WHOLE = 0.95  # share of a video's announced frames below which it counts as damaged; the announcement is an estimate
 
 
@@ -83,37 +91,40 @@ class VideoSource:
 
     folder = False
 
-    def __init__(self, place: str) -> None:
-        self._place = place
-        camera = place.isdecimal() or place.startswith("/dev/")
-        self._capture = cv2.VideoCapture(int(place)) if place.isdecimal() else cv2.VideoCapture(place)
-        if not self._capture.isOpened():
-            if camera:
-                raise SourceError(
-                    f"camera {place} cannot be opened; expected one that is connected and free. Look at /dev/video*"
-                )
-            if "://" in place:
-                raise SourceError(
-                    f"{place} cannot be opened; expected a stream that is reachable. Check the address and the network"
-                )
-            raise SourceError(
-                f"{place} is not an image or a video that OpenCV can read, or is damaged. Check it with a player"
-            )
+    def __init__(self, place: str, patience: float) -> None:
+        self._place, self._patience = place, patience
+        camera, remote = place.isdecimal() or place.startswith("/dev/"), "://" in place
+        self._what = f"camera {place}" if camera else f"the stream {place}" if remote else place
+        self._watched = Watched("fastscnn-source") if camera or remote else None
+        self._capture: cv2.VideoCapture | None = None
+        try:
+            self._capture = self._within(patience * _FIRST, "did not open", lambda: _opened(place, remote, patience))
+            if not self._capture.isOpened():
+                raise SourceError(_unopened(place, camera, remote))
+        except SourceError:
+            self.close()
+            raise
         announced = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._what = f"camera {place}" if camera else f"the stream {place}"
-        self.live = camera or ("://" in place and announced <= 0)
+        self.live = camera or (remote and announced <= 0)
         self.frames: int | None = announced if announced > 0 and not self.live else None
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate: float | None = rate if 0 < rate < 1000 else None
 
     def __iter__(self) -> Iterator[Named]:
-        index, last = 0, time.monotonic()
+        assert self._capture is not None
+        index, last, size = 0, time.monotonic(), None
         while True:
-            read, frame = self._capture.read()
+            within = self._patience * (1 if index else _FIRST)
+            read, frame = self._within(within, f"gave no frame after {index} of them", self._capture.read)
             if read and frame is not None:
+                if size not in (None, frame.shape[:2]):
+                    log.warning(
+                        "%s changed its frames from %s to %s after %d", self._what, size, frame.shape[:2], index
+                    )
+                size = frame.shape[:2]
                 yield Named(f"{index:06d}", np.asarray(frame, np.uint8))
                 index, last = index + 1, time.monotonic()
-            elif not self.live or time.monotonic() - last > _PATIENCE:
+            elif not self.live or time.monotonic() - last > _GONE:
                 break
             else:
                 time.sleep(0.02)  # a missing device fails at once, again and again
@@ -128,12 +139,72 @@ class VideoSource:
                 f"{self._place} ends after {index} of {self.frames} frames; it is truncated or damaged. Copy it again"
             )
 
+    def _within(self, seconds: float, what: str, function: Callable[[], T]) -> T:
+        """Files answer; whatever hangs on a cable may not."""
+        if self._watched is None:
+            return function()
+        try:
+            return self._watched.call(function, seconds)
+        except TimeoutError:
+            raise SourceError(
+                f"{self._what} {what}, for {seconds:g} s. Check its cable, power and network, or have more patience (--patience)"
+            ) from None
+
     def close(self) -> None:
-        self._capture.release()
+        if self._watched is None:
+            self._release()
+        else:  # by its own thread, because one that stalls is still in use there
+            self._watched.close(self._release, _GONE)
+
+    def _release(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+
+
+def _opened(place: str, remote: bool, patience: float) -> cv2.VideoCapture:
+    if place.isdecimal():
+        return cv2.VideoCapture(int(place))
+    name = for_opencv(place)
+    if remote and cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+        # A little later than we give up, FFmpeg does, too, so that its thread ends.
+        late = int((patience + _GONE / 2) * 1000)
+        limits = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            late * _FIRST,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            late * _FIRST,
+        ]  # one for all frames
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
+    return cv2.VideoCapture(name)
+
+
+def _unopened(place: str, camera: bool, remote: bool) -> str:
+    if camera:
+        return f"camera {place} cannot be opened; expected one that is connected and free. Look at /dev/video*"
+    if remote:
+        return f"{place} cannot be opened; expected a stream that is reachable. Check the address and the network"
+    return f"{place} is not an image or a video that OpenCV can read, or is damaged. Check it with a player"
+
+
+def for_opencv(path: str | Path) -> str:
+    """The name of a file as OpenCV takes it: text that is the file's bytes in UTF-8, whatever the locale.
+
+    Raises:
+        UsageError: a name whose bytes are not UTF-8.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{str(path)!a} has a name that is not UTF-8, which OpenCV cannot open; expected one that is. Rename it"
+        ) from None
 
 
 class Source:
     """Opens what `place` names: a file or folder, a URL, or a camera's number. A context manager over `Named` frames.
+
+    Args:
+        patience: seconds that a camera or URL may take for a frame; three times as many for opening and the first one.
 
     Attributes:
         frames: how many will come, None where nobody knows.
@@ -142,13 +213,13 @@ class Source:
         video: whether frames follow each other in time.
 
     Raises:
-        SourceError: nothing there, or nothing that can be read.
+        SourceError: nothing there, or nothing that can be read. While iterating: a source that breaks off or stalls.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, *, patience: float = PATIENCE) -> None:
         path = Path(place)
         if place.isdecimal() or "://" in place:
-            self._source: ImageSource | VideoSource = VideoSource(place)
+            self._source: ImageSource | VideoSource = VideoSource(place, patience)
         elif not path.exists():
             raise SourceError(
                 f"{place} does not exist; expected an image, a folder, a video, a URL or a camera's number"
@@ -156,7 +227,7 @@ class Source:
         elif path.is_dir() or path.suffix.lower() in IMAGES:
             self._source = ImageSource(path)
         else:
-            self._source = VideoSource(place)
+            self._source = VideoSource(place, patience)
         self.frames, self.rate, self.folder = self._source.frames, self._source.rate, self._source.folder
         self.video = isinstance(self._source, VideoSource)
 

@@ -39,6 +39,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     folders = [
         "",
         "runtime",
+        "runtime/doctor",
         "runtime/kernels",
         "runtime/tensorrt",
         "model",
@@ -46,6 +47,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "model/street",
         "model/training",
         "export",
+        "export/quantisation",
         "export/tensorrt",
         "benchmarks",
     ]
@@ -56,17 +58,10 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         assert f"fastscnn/{data.relative_to(ROOT)}" in names
 
 
-def oldest_python() -> str:
-    """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
-    places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]
-    for place in places:
-        if place and subprocess.run([place, "--version"], capture_output=True).returncode == 0:
-            return place
-    return sys.executable
-
-
-def test_robot_install_segments_without_torch(wheel: Path, exported: Callable[..., Path], tmp_path: Path) -> None:
-    subprocess.run([oldest_python(), "-m", "venv", tmp_path / "robot"], check=True)
+def test_robot_install_segments_without_torch(
+    wheel: Path, exported: Callable[..., Path], oldest_python: str, tmp_path: Path
+) -> None:
+    subprocess.run([oldest_python, "-m", "venv", tmp_path / "robot"], check=True)
     python = tmp_path / "robot" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[cpu]"], check=True, timeout=500)
     code = (
@@ -97,3 +92,12 @@ def test_robot_install_segments_without_torch(wheel: Path, exported: Callable[..
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [python.with_name("fastscnn-doctor"), "--json", exported()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout
+    assert {"runs on ONNX Runtime CPU"} == {
+        finding["found"].partition(",")[0]
+        for finding in json.loads(done.stdout)["findings"]
+        if finding["name"] == "fit"
+    }

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime import command
-from ...runtime.artifact import PRECISIONS
 from ...runtime.errors import FAILED, UsageError
 from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
 from .engine import abandoned, build, expect_distinct, files
-from .options import OPTIMIZATION_LEVELS, BuildOptions, size
+from .options import OPTIMIZATION_LEVELS, PRECISIONS, BuildOptions, size
 from .progress import Progress
 from .verification import verify
 
@@ -73,7 +72,10 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that fastscnn-export wrote")
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: the model's name with .plan")
     parser.add_argument(
-        "--precision", default=defaults.precision, choices=PRECISIONS, help="of the engine; fp16 is checked"
+        "--precision",
+        default=defaults.precision,
+        choices=PRECISIONS,
+        help="of the engine, or of what an INT8 file leaves in float; fp16 is checked",
     )
     parser.add_argument(
         "--flavour", choices=FLAVOURS, help="default: what is installed, TensorRT before TensorRT for RTX"
@@ -108,6 +110,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="the weights; adds PyTorch, as the reference")
     parser.add_argument("--frames", metavar="INPUT", help="image, folder or video; default: a drawn street")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="grey PNGs of train ids, named like the frames")
+    command.add_trust(parser)
     parser.add_argument("--count", default=4, type=command.positive, metavar="N", help="frames at most")
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
 
@@ -155,7 +158,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     _expect_json(options.json)
-    result = verify(options.engine, options.onnx, options.checkpoint, options.frames, options.labels, options.count)
+    given = (options.onnx, options.checkpoint, options.frames, options.labels, options.count)
+    result = verify(options.engine, *given, trust=options.trust)
     if options.json != "-":
         for comparison in result.comparisons:
             print(comparison)

@@ -76,6 +76,9 @@ def build(
         raise UsageError(
             f"{model} is an FP16 graph; expected an FP32 one for --precision fp32. Export it again without --precision fp16"
         )
+    quantised = artifact.precision == "int8"
+    if quantised and options.dla is not None:
+        raise UsageError(f"{model} is an INT8 file, whose quantisers the DLA does not take; build without --dla")
     path = destination(model, output)
     command.expect_folder(path, engine_file.description_path(path), options.timing_cache)
     binding = _binding(options.flavour)
@@ -84,7 +87,7 @@ def build(
     gpu = _gpu(binding, can)
     chosen = targets(options, can, gpu)
     device = "" if can.cross_build or gpu is None else gpu.name
-    converts = options.precision == "fp16" and artifact.precision == "fp32" and strongly_typed(options, can)
+    converts = options.precision == "fp16" and artifact.precision != "fp16" and strongly_typed(options, can)
     key = cache.key(source, binding, options, chosen, device, converter() if converts else "")
     reused = None if force else cache.find(path, key)
     if reused is not None:
@@ -96,13 +99,15 @@ def build(
             binding.name, ", ".join(chosen), artifact.head, artifact.height, artifact.width, options.precision,
         )  # fmt: skip
         opens_here = gpu is not None and gpu.target in chosen
-        job = EngineBuilder(binding, can, options, chosen, opens_here, progress, _earlier(options.timing_cache))
+        job = EngineBuilder(
+            binding, can, options, chosen, opens_here, progress, _earlier(options.timing_cache), quantised
+        )
         made = _run(job, source, artifact, str(model), converts)
         if options.timing_cache is not None and made.timing_cache is not None:
             write_atomically(
                 options.timing_cache, made.timing_cache
             )  # also where the engine is refused: it took minutes
-        _check_precision(made.found, options, job.strong)
+        _check_precision(made.found, options, job)
         plan = made.data
         description = _describe(made, job, artifact, source, Path(model).name, device, key)
     complete = description
@@ -224,8 +229,14 @@ def _in_thread(work: Callable[[], _Result], progress: Progress) -> _Result:
     return results[0]
 
 
-def _check_precision(found: Readback, options: BuildOptions, strong: bool) -> None:
-    if options.precision == "fp32" or options.allow_fp32_layers or found.precision == "fp16":
+def _check_precision(found: Readback, options: BuildOptions, job: EngineBuilder) -> None:
+    strong = job.strong
+    if job.quantised and not found.integer and not found.unknown:
+        raise ParityError(
+            "the model is an INT8 file and no convolution of the engine runs in INT8; nothing was written. Build it with another "
+            "TensorRT, or from the FP32 file"
+        )
+    if options.precision == "fp32" or options.allow_fp32_layers or not (found.full or found.unknown):
         return
     listed = found.full or found.unknown
     names = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

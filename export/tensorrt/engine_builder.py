@@ -32,6 +32,7 @@ class EngineBuilder:
         targets: compute capabilities, for a TensorRT that builds for GPUs which are not there.
         opens_here: whether this machine's GPU can open the result and be asked about it.
         timing_cache: what an earlier build timed.
+        quantised: whether the graph has quantisers.
     """
 
     binding: Binding
@@ -41,6 +42,7 @@ class EngineBuilder:
     opens_here: bool
     progress: progress.Progress
     timing_cache: bytes = b""
+    quantised: bool = False
 
     @property
     def strong(self) -> bool:
@@ -114,6 +116,8 @@ class EngineBuilder:
             config.clear_flag(module.BuilderFlag.TF32)  # on by default, with 10 bits of mantissa
         elif not self.strong:
             config.set_flag(module.BuilderFlag.FP16)
+        if self.quantised and not self.strong:
+            config.set_flag(module.BuilderFlag.INT8)
         if can.library_tactics:
             # Without cuBLAS, cuBLASLt and cuDNN: this network needs none, and they cost a board hundreds of MB.
             source = module.TacticSource

@@ -1,5 +1,8 @@
 """FP32 ONNX graph → FP16 graph, for TensorRT versions where the graph's own types decide the precision.
 
+Of an INT8 graph it converts what stands between the quantisers, whose scales become FP16 too: behind FP32 scales a Cast
+would keep TensorRT from fusing them into the convolutions.
+
 The conversion is ONNX Runtime's `transformers.float16`: it knows that Cast's target must change too, which
 onnxconverter-common's copy of it leaves as it was, and ONNX Runtime then refuses the graph.
 `fastscnn-export --precision fp16` is still the better way: it has seen every activation and refuses a network that overflows.
@@ -19,6 +22,7 @@ from ...runtime.onnx_file import HEAD, LOGITS, without_head
 log = logging.getLogger(__name__)
 _LARGEST = 65504.0  # of float16
 _INPUT = "image"
+_HALF_SCALES = 19  # the first opset whose quantisers take FP16
 
 
 def converter() -> str:
@@ -49,8 +53,12 @@ def to_half(graph: bytes, artifact: Artifact, head: bool, source: str) -> bytes:
             f"{source} is an FP32 graph, and {error.name or error} is missing, which converts it. Export it with: "
             "fastscnn-export --precision fp16, or install: pip install 'fastscnn[convert]'"
         ) from None
-    log.info("converting the FP32 graph to FP16; fastscnn-export --precision fp16 would check its range too")
+    if artifact.precision == "fp32":
+        log.info("converting the FP32 graph to FP16; fastscnn-export --precision fp16 would check its range too")
     whole = onnx.load_model_from_string(graph)
+    if artifact.precision == "int8":
+        whole = onnx.version_converter.convert_version(whole, _HALF_SCALES)
+        graph = whole.SerializeToString()
     _check_weights(whole)
     float_head = head and artifact.head == "prob"
     network = onnx.load_model_from_string(without_head(graph, source)) if float_head else whole

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.artifact import PRECISIONS
 from ...runtime.command import did_you_mean
 from ...runtime.errors import DeviceError, UsageError
 from ...runtime.gpu import Gpu
 from ...runtime.tensorrt_binding import FLAVOURS, Binding
 from .capabilities import RTX_DEFAULT_TARGETS, Capabilities, refused_target
 
+PRECISIONS = ("fp16", "fp32")
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 SMALLEST_WORKSPACE = 1 << 20
 OPTIMIZATION_LEVELS = range(6)
@@ -26,7 +26,7 @@ class BuildOptions:
         UsageError: a value that no TensorRT takes.
     """
 
-    precision: str = "fp16"  # "fp32" switches TF32 off too
+    precision: str = "fp16"  # of all that is not quantised; "fp32" switches TF32 off too
     flavour: str | None = None  # "tensorrt" or "rtx"; None takes what is installed, TensorRT first
     workspace: int = 1 << 30  # bytes that tactics may use; less where memory runs out
     timing_cache: Path | None = None  # read and written: later builds skip what was timed

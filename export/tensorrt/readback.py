@@ -35,10 +35,11 @@ class Readback:
     tensors: tuple[EngineTensor, ...]
     layers: tuple[EngineLayer, ...]
     memory: int | None  # bytes of activations
-    precision: str  # "fp16", "fp32" or "mixed"
+    precision: str  # "fp16", "fp32", "int8" where the others are FP16, or "mixed"
     precision_from: str  # "inspector" or "types"
     full: tuple[str, ...]  # convolutions in FP32
     unknown: tuple[str, ...]  # convolutions whose precision nothing tells
+    integer: tuple[str, ...] = ()  # convolutions in INT8
 
 
 def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, binding_types: bool) -> Readback:
@@ -78,11 +79,14 @@ def from_engine(engine: Any, module: Any, can: Capabilities, types: Readback, bi
 def from_network(network: Any, module: Any) -> Readback:
     """Ask the network that is built from."""
     layers = []
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
+    every = [network.get_layer(index) for index in range(network.num_layers)]
+    widened = {layer.get_output(0).name for layer in every if layer.type == module.LayerType.DEQUANTIZE}
+    for layer in every:
         convolution = layer.type == module.LayerType.CONVOLUTION
         source = layer.get_input(0) if convolution else layer.get_output(0)
         precision = {"HALF": "fp16", "FLOAT": "fp32", "INT8": "int8"}.get(source.dtype.name) if source else None
+        if convolution and widened and all(_name(layer.get_input(index)) in widened for index in (0, 1)):
+            precision = "int8"  # the builder draws the quantisers of data and weights into it
         layers.append(EngineLayer(layer.name, layer.type.name, precision, (layer.name,) if convolution else ()))
     inputs = [(network.get_input(index), False) for index in range(network.num_inputs)]
     outputs = [(network.get_output(index), True) for index in range(network.num_outputs)]
@@ -99,10 +103,13 @@ def _readback(
     convolutions: Mapping[str, str | None],
 ) -> Readback:
     kinds = set(convolutions.values())
-    achieved = "fp16" if kinds == {"fp16"} else "fp32" if kinds == {"fp32"} else "mixed"
+    achieved = {("fp16",): "fp16", ("fp32",): "fp32", ("fp16", "int8"): "int8", ("int8",): "int8"}.get(
+        tuple(sorted(map(str, kinds))), "mixed"
+    )
     full = tuple(node for node, precision in convolutions.items() if precision == "fp32")
     unknown = tuple(node for node, precision in convolutions.items() if precision is None)
-    return Readback(tensors, layers, memory, achieved, source, full, unknown)
+    integer = tuple(node for node, precision in convolutions.items() if precision == "int8")
+    return Readback(tensors, layers, memory, achieved, source, full, unknown, integer)
 
 
 def _entries(text: str) -> Sequence[Mapping[str, Any]]:
@@ -176,6 +183,10 @@ def _precision(entry: Mapping[str, Any], kind: str) -> str | None:
             if re.search(pattern, words):
                 return precision
     return None
+
+
+def _name(tensor: Any) -> str | None:
+    return None if tensor is None else str(tensor.name)  # weights that are no tensor are constants
 
 
 def _dtype(dtype: Any) -> str:

@@ -11,6 +11,7 @@ from ...runtime import engine_file
 from ...runtime.engine_file import EngineDescription
 from ...runtime.engine_fit import misfits
 from ...runtime.tensorrt_binding import NAMES
+from ...runtime.text import shown
 
 
 def inspect(path: str | Path) -> tuple[EngineDescription, list[str]]:
@@ -60,7 +61,7 @@ def as_text(path: str | Path, description: EngineDescription, reasons: Sequence[
     ]
     lines = [str(path), *(f"  {name:<10} {value}" for name, value in rows)]
     if layers:
-        lines += [f"    {layer.precision or '-':<5} {layer.kind:<20} {layer.name}" for layer in d.layers]
+        lines += [f"    {layer.precision or '-':<5} {shown(layer.kind):<20} {shown(layer.name)}" for layer in d.layers]
     lines += ["  fits       yes"] if not reasons else ["  fits       no:", *(f"    - {reason}" for reason in reasons)]
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...model.metrics import Confusion
 from ...model.street import Street
 from ...runtime import engine_file, onnx_file
+from ...runtime.agreement import clear, share
 from ...runtime.artifact import Artifact
 from ...runtime.decode import Decoder, argmax
 from ...runtime.engine_file import EngineDescription
@@ -28,6 +29,7 @@ from ...runtime.frame import InputLayout, fitted, restored
 from ...runtime.onnxruntime_backend import open_session, usable_cores
 from ...runtime.sources import Named, Source
 from ...runtime.tensorrt import TensorRTBackend
+from ...runtime.trust import expect_trust
 from ..tolerance import TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -72,8 +74,7 @@ class Comparison:
         self.differing += int(differing.sum())
         self.clearly += int((differing & clear).sum())
         if answer.logits is not None and expected.logits is not None:
-            share = float(np.abs(answer.logits - expected.logits).max()) / _range(expected.logits)
-            self.logits = float(np.maximum(share, self.logits or 0.0))  # keeps NaN
+            self.logits = float(np.maximum(share(answer.logits, expected.logits), self.logits or 0.0))  # keeps NaN
 
     def __str__(self) -> str:
         error = (
@@ -123,6 +124,8 @@ def verify(
     frames: str | Path | None = None,
     labels: str | Path | None = None,
     count: int = 4,
+    *,
+    trust: bool = False,
 ) -> Verification:
     """Compare. On a machine that cannot run the engine the others are compared all the same.
 
@@ -132,16 +135,19 @@ def verify(
         frames: image, folder or video; default: a drawn street.
         labels: folder of grey PNGs of train ids, named like the frames.
         count: how many frames at most.
+        trust: open a version-compatible engine, which brings native code of its own.
 
     Raises:
-        ArtifactError: a damaged engine, or files that it was not built from.
+        ArtifactError: a damaged engine, one that is not trusted, or files that it was not built from.
         UsageError: labels without frames.
     """
     _, description = engine_file.read(engine)
+    expect_trust(description, str(engine), trust)
     if labels is not None and frames is None:
         raise UsageError("--labels belong to frames of your own; give them with --frames")
     result = Verification(misfits=misfits(description))
     artifact = description.artifact
+    tolerance = TOLERANCE["int8" if description.precision == "int8" else artifact.precision]
     with contextlib.ExitStack() as stack:
         sides: dict[str, Side] = {}  # the first is the reference
         decoder = Decoder.of(artifact, usable_cores())
@@ -151,12 +157,12 @@ def verify(
         sides["ONNX Runtime"] = _onnx(_source(Path(engine), onnx, description), artifact, decoder)
         if not result.misfits:
             try:
-                backend = stack.enter_context(contextlib.closing(TensorRTBackend(engine, decode=False)))
+                backend = stack.enter_context(contextlib.closing(TensorRTBackend(engine, decode=False, trust=trust)))
                 sides["the engine"] = _engine(backend, decoder)
             except DeviceError as error:  # such as pycuda that is missing; the others are compared all the same
                 result.misfits.append(str(error))
         names = list(sides)
-        result.comparisons = [Comparison(name, names[0], TOLERANCE[artifact.precision]) for name in names[1:]]
+        result.comparisons = [Comparison(name, names[0], tolerance) for name in names[1:]]
         scores = {name: Confusion(len(artifact.classes)) for name in names}
         chosen = itertools.islice(_frames(frames, artifact), count)
         for batch in iter(lambda: list(itertools.islice(chosen, artifact.batch)), []):
@@ -178,10 +184,14 @@ def _batch(frames: Sequence[Named], artifact: Artifact) -> NDArray[np.generic]:
 def _compare(answers: Sequence[Sequence[Answer]], artifact: Artifact, comparisons: Sequence[Comparison]) -> None:
     """A batch: the answers of each side, the reference's first."""
     expected, *others = answers
-    clear = [_clear(answer, artifact, TOLERANCE[artifact.precision]) for answer in expected]
+    size = (artifact.height, artifact.width)
+    distinct: list[NDArray[np.bool_]] = []
+    for answer in expected if comparisons else []:
+        assert answer.logits is not None, "a reference always tells its logits"
+        distinct.append(clear(answer.logits, size, comparisons[0].tolerance))
     for given, comparison in zip(others, comparisons, strict=True):
-        for answer, reference, distinct in zip(given, expected, clear, strict=True):
-            comparison.add(answer, reference, distinct)
+        for answer, reference, apart in zip(given, expected, distinct, strict=True):
+            comparison.add(answer, reference, apart)
 
 
 def _score(
@@ -212,23 +222,6 @@ def _frames(source: str | Path | None, artifact: Artifact) -> Iterator[Named]:
     else:
         with Source(str(source)) as opened:
             yield from opened
-
-
-def _clear(answer: Answer, artifact: Artifact, tolerance: float) -> NDArray[np.bool_]:
-    """(H, W): where the two best classes lie further apart than the tolerance."""
-    assert answer.logits is not None, "a reference always tells its logits"
-    size = (artifact.width, artifact.height)
-    best = np.full(size[::-1], -np.inf, np.float32)
-    second = best.copy()
-    for plane in answer.logits:  # half-pixel centres, as F.interpolate
-        full = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
-        second = np.maximum(second, np.minimum(best, full))
-        best = np.maximum(best, full)
-    return best - second > tolerance * _range(answer.logits)
-
-
-def _range(logits: NDArray[np.float32]) -> float:
-    return max(float(logits.max() - logits.min()), 1e-12)
 
 
 def _source(engine: Path, onnx: str | Path | None, description: EngineDescription) -> tuple[bytes, str]:

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...runtime.artifact import printable
 from ...runtime.errors import ArtifactError
-from ..checkpoint import unpickled
+from ...runtime.files import whole
+from ..checkpoint import EXPECTED, MAXIMUM_BYTES, plain, unpickled
 from . import paddle
 
 _WRAPPED = (
@@ -54,7 +56,7 @@ def read(path: Path) -> Content:
     wrapped = next((key for key in _WRAPPED if isinstance(content.get(key), Mapping)), None)
     state = content if wrapped is None else content[wrapped]
     beside = () if wrapped is None else tuple(str(key) for key in content if key != wrapped)
-    strange = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    strange = [f"{name!s:.80}" for name, value in state.items() if not isinstance(value, Tensor) or not plain(value)]
     if strange or not state:
         raise ArtifactError(
             f"{path} has {', '.join(strange[:3]) or 'nothing'} where weights were expected; "
@@ -67,11 +69,11 @@ def read(path: Path) -> Content:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return dict(load_file(path))
-    except SafetensorError as error:
+        return dict(load(whole(path, MAXIMUM_BYTES, EXPECTED)))
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
 
 
@@ -92,7 +94,7 @@ def _meaning(content: Mapping[Any, Any]) -> tuple[tuple[str, ...] | None, tuple[
     described = inner if isinstance(inner, Mapping) else meta
     found: dict[str, Any] = {str(key).lower(): value for key, value in described.items()}
     names, colours = found.get("classes"), found.get("palette", ())
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, (list, tuple)) or not all(printable(name) for name in names):
         return None, None
     try:
         palette = tuple((int(r), int(g), int(b)) for r, g, b in colours)

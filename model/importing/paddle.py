@@ -11,14 +11,17 @@ import io
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import ArtifactError
+from ...runtime.files import whole
+from ...runtime.text import shown
 
 _NAMES = "StructuredToParameterName@@"  # an entry that maps names to other names
+_MAXIMUM_BYTES = 4 << 30
 _CODES = ("f2", "f4", "f8", "i4", "i8")
 
 
@@ -53,7 +56,15 @@ class _Array:
         return np.array(array, dtype.made().newbyteorder("="), order="C")
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):
+    """Python's own reader, not the one in C, which gives a memo of any size that a file of ten bytes asks for."""
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: read
+        for code, read in pickle._Unpickler.dispatch.items()
+        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0])
+    }
+
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self._admitted: dict[tuple[str, str], Any] = {  # functions of this reading alone: a pickle can set attributes
@@ -81,16 +92,15 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         ArtifactError: no such file, damaged, or holding anything but arrays; nothing in it is run.
     """
+    data = whole(path, _MAXIMUM_BYTES, "a .pdparams file")
     try:
-        content = _Reader(io.BytesIO(path.read_bytes())).load()
+        content = _Reader(io.BytesIO(data)).load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError(f"it holds a {type(content).__name__}")
         arrays = {name: _array(name, value) for name, value in content.items() if name != _NAMES}
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}); expected a .pdparams file") from error
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         raise ArtifactError(
-            f"{path} is not a state dict of plain arrays ({error}); nothing in it was run. Where it comes from a source that "
+            f"{path} is not a state dict of plain arrays ({shown(error):.200}); nothing in it was run. Where it comes from a source that "
             "you trust, load it there with paddle.load, and write paddle.save(network.state_dict(), path)"
         ) from error
     return arrays
@@ -100,5 +110,7 @@ def _array(name: object, value: object) -> NDArray[Any]:
     if isinstance(value, tuple) and len(value) == 2:
         value = value[1]
     if not isinstance(name, str) or not isinstance(value, _Array):
-        raise pickle.UnpicklingError(f"{name!r:.80} is a {type(value).__name__}")
+        raise pickle.UnpicklingError(
+            f"{name if isinstance(name, str) else type(name).__name__!r:.80} is a {type(value).__name__}"
+        )
     return value.made()

@@ -75,6 +75,16 @@ def colours(image: Frame, view: View, mean: float) -> Frame:
     return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
+def pasted(
+    image: Frame, labels: Labels, other: Frame, theirs: Labels, classes: NDArray[np.uint8]
+) -> tuple[Frame, Labels]:
+    """The view with what the other view shows of `classes` laid over it, image and labels, in the same place."""
+    over = np.isin(theirs, classes)
+    height, width = image.shape[:2]
+    seen = cv2.resize(over.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    return np.where(seen[..., None], other, image), np.where(over, theirs, labels)
+
+
 def _matrix(view: View, crop: tuple[int, int], stride: int) -> NDArray[np.float64]:
     """Image → crop, 2×3 for OpenCV, which counts from the centres of pixels."""
     (sy, sx), (oy, ox) = view.scale, view.offset

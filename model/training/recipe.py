@@ -45,7 +45,9 @@ class Recipe:
     auxiliary: float = 0.4  # weight of each of the two auxiliary losses
     dropout: float = 0.1  # before each last layer
     class_weights: float = 0.0  # of the loss: ENet's 1 / ln(1.02 + share of pixels) to this power; 0: all the same
+    lovasz: float = 0.0  # weight of the Lovász soft-max loss, which stands for the mean IoU, beside cross-entropy
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
+    balance: bool = False  # at the end: the last layer's biases to the best mean IoU on training images
     freeze_norm: bool = False  # batch norm keeps its statistics
 
     resolution: tuple[int, int] | None = None  # height, width the network sees a whole image at; null: as stored
@@ -56,6 +58,7 @@ class Recipe:
     brightness: float = 0.25  # factor from 1 − x to 1 + x
     contrast: float = 0.0  # the same, around the image's mean
     channel_noise: float = 0.1  # the same, for each colour channel by itself
+    paste: float = 0.0  # how often a view gets the rare classes of another image, in their places
 
     evaluate_every: int = 5  # epochs
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -77,6 +80,8 @@ class Recipe:
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("auxiliary", self.auxiliary >= 0, "0 or more"),
             ("class_weights", 0 <= self.class_weights <= 2, "from 0 to 2"),
+            ("lovasz", self.lovasz >= 0, "0 or more"),
+            ("paste", 0 <= self.paste <= 1, "from 0 to 1"),
             ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
             ("street", self.street >= 0, "0 or more"),
@@ -95,12 +100,12 @@ class Recipe:
                     self.task == "segmentation" or not getattr(self, name),
                     "nothing: classification has no use for it",
                 )
-                for name in ("street", "coarse", "weights", "resolution", "class_weights")
+                for name in ("street", "coarse", "weights", "resolution", "class_weights", "lovasz", "paste", "balance")
             ),
         ]
         for name, holds, expected in rules:
             if not holds:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+                raise UsageError(f"{name} is {getattr(self, name)!r:.80}; expected {expected}")
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -109,14 +114,12 @@ class Recipe:
         Raises:
             UsageError: no such file or recipe, not YAML, unknown keys, values of the wrong type.
         """
-        import yaml
+        from ..plain_yaml import parse, read
 
         try:
-            content: Any = yaml.safe_load(_found(Path(path)).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(
-                f"{path} cannot be read as YAML ({_first_line(error)}); expected `key: value` lines"
-            ) from error
+            content: Any = read(_found(Path(path)))
+        except UsageError as error:
+            raise UsageError(f"{path} cannot be read as YAML ({error}); expected `key: value` lines") from error
         values = {} if content is None else content
         if not isinstance(values, dict):
             raise UsageError(f"{path} holds a {type(values).__name__}; expected `key: value` lines")
@@ -125,9 +128,9 @@ class Recipe:
             if not equals:
                 raise UsageError(f"{text!r} is not key=value; expected for example epochs=100")
             try:
-                values[key] = yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise UsageError(f"{text!r} cannot be read ({_first_line(error)}); expected key=value") from error
+                values[key] = parse(value)
+            except UsageError as error:
+                raise UsageError(f"{text!r:.200} cannot be read ({error}); expected key=value") from error
         return cls.of(values)
 
     @classmethod
@@ -142,7 +145,7 @@ class Recipe:
         for key, value in values.items():
             if key not in annotations:
                 raise UsageError(
-                    f"{key!r} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
+                    f"{key!r:.80} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
                     f"The fields are {', '.join(annotations)}"
                 )
             made[key] = _converted(key, value, annotations[key])
@@ -181,23 +184,19 @@ def _converted(name: str, value: Any, annotation: Any) -> Any:
     if origin is Literal:
         if value in inner:
             return value
-        raise UsageError(f"{name} is {value!r}; expected {' or '.join(map(str, inner))}")
+        raise UsageError(f"{name} is {value!r:.80}; expected {' or '.join(map(str, inner))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)) and len(value) == len(inner):
             return tuple(_converted(name, v, i) for v, i in zip(value, inner, strict=True))
         raise UsageError(
-            f"{name} is {value!r}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
+            f"{name} is {value!r:.80}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
         )
     if annotation is float and not isinstance(value, bool):
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     elif annotation in (int, bool, str) and type(value) is annotation:
         return value
     kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[annotation]
-    raise UsageError(f"{name} is {value!r}; expected {kind}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise UsageError(f"{name} is {value!r:.80}; expected {kind}")

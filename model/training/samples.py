@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ...runtime.sources import IMAGES, read_image
 from .. import datasets
 from ..classes import CLASS_SETS, ClassSet
 from ..street import Street
-from .augment import centred, draw, image_view, label_view
+from .augment import centred, draw, image_view, label_view, pasted
 from .recipe import Recipe
 
 _MARGIN = 8 / 7  # ImageNet's usual 256 for a crop of 224: the short side before the crop
@@ -58,12 +59,25 @@ class Segmentation(Views):
         return len(self._samples) + self.recipe.street
 
     def __getitem__(self, index: int) -> Item:
+        rng = self.rng(index)
+        seen, target, name = self._view(index, rng)
+        if self.recipe.paste and rng.random() < self.recipe.paste:
+            other, theirs, other_name = self._view(int(rng.integers(len(self._samples))), rng)
+            seen, target = pasted(seen, target, other, theirs, self._rare)
+            name = f"{name} with {other_name}"
+        return torch.from_numpy(seen), torch.from_numpy(target), name
+
+    def _view(self, index: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8], str]:
         image, labels, name = self._read(index)
         size = image.shape[0], image.shape[1]
-        view = draw(self.rng(index), size, self.recipe.resolution or size, self.recipe)
+        view = draw(rng, size, self.recipe.resolution or size, self.recipe)
         seen = image_view(image, view, self.recipe.crop)
-        target = label_view(labels, view, self.recipe.crop, self.recipe.label_stride)
-        return torch.from_numpy(seen), torch.from_numpy(target), name
+        return seen, label_view(labels, view, self.recipe.crop, self.recipe.label_stride), name
+
+    @cached_property
+    def _rare(self) -> NDArray[np.uint8]:
+        """The classes with less than half of an equal share of the pixels."""
+        return np.flatnonzero(self.shares() < 0.5 / len(self.classes)).astype(np.uint8)
 
     def shares(self) -> NDArray[np.float64]:
         """(C,) share of each class in the labelled pixels of the data set, street frames left out."""

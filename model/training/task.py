@@ -22,6 +22,7 @@ from ..datasets import Dataset, open_dataset
 from ..evaluate import evaluate
 from ..inference import Network
 from ..network import FastSCNN, WithAuxiliaryHeads
+from .balance import balance
 from .pretraining import Classifier, load_trunk
 from .recipe import Recipe
 from .samples import Classification, Segmentation, Views
@@ -42,6 +43,10 @@ class Task(ABC):
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """Scores of `module`, in per cent, on the validation split."""
 
+    def finish(self, module: nn.Module, device: torch.device) -> str:
+        """What the recipe wants done to the weights after the last step; in words, or nothing where it wants nothing."""
+        return ""
+
     @abstractmethod
     def save(self, module: nn.Module, path: Path) -> None:
         """Write the result of the training, without what only training needs."""
@@ -54,7 +59,8 @@ class SegmentationTask(Task):
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        labelled = [open_dataset(recipe.data, "train")]
+        self._fine = open_dataset(recipe.data, "train")
+        labelled = [self._fine]
         if recipe.coarse:
             labelled.append(open_dataset(recipe.data, "train_extra", coarse=True))
         self._validation: Dataset = open_dataset(recipe.data, "val")
@@ -71,6 +77,9 @@ class SegmentationTask(Task):
         # Contiguous: soft-max over channels of a channels-last map is slow on a CPU.
         full = F.interpolate(logits.float().contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
         found = [(*cross_entropy(full, target, weights), 1.0)]
+        if self._recipe.lovasz:
+            # At every second pixel each way: it sorts them once for each class.
+            found.append((*lovasz_softmax(full[:, :, ::2, ::2], target[:, ::2, ::2]), self._recipe.lovasz))
         for (
             low
         ) in auxiliary:  # at their own size: what they teach is coarse; at weight 0, too, for DistributedDataParallel
@@ -88,6 +97,15 @@ class SegmentationTask(Task):
             "pixel_accuracy": 100 * scores.confusion.pixel_accuracy(),
             **named,
         }
+
+    def finish(self, module: nn.Module, device: torch.device) -> str:
+        if not self._recipe.balance:
+            return ""
+        assert isinstance(module, WithAuxiliaryHeads)
+        result = self._result(module)
+        before, after = balance(result, self._fine, device.type)
+        module.network.classifier.conv.load_state_dict(result.network.classifier.conv.state_dict())
+        return f"class biases moved: mean IoU {100 * before:.2f}% to {100 * after:.2f}% on training images"
 
     def save(self, module: nn.Module, path: Path) -> None:
         checkpoint.save(path, self._result(module))
@@ -162,6 +180,31 @@ def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> tup
     if weights is None:
         return total, counted.sum().float()
     return total, weights[target[counted].long()].sum()
+
+
+def lovasz_softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Lovász's convex extension of 1 − IoU (Berman et al.: The Lovász-Softmax loss, 2018), over a batch as one image.
+
+    Args:
+        logits: (N, C, h, w).
+        target: (N, h, w) train ids, 255 to ignore.
+
+    Returns:
+        The sum over the classes that `target` holds, and their number.
+    """
+    counted = target != IGNORE
+    probabilities = logits.softmax(dim=1).movedim(1, 0)[:, counted]  # (C, pixels)
+    labels = target[counted]
+    total, present = probabilities.sum() * 0, torch.unique(labels)
+    for name in present.tolist():
+        foreground = (labels == name).float()
+        errors, order = (foreground - probabilities[name]).abs().sort(descending=True)
+        foreground = foreground[order]
+        found, missed = foreground.cumsum(0), (1 - foreground).cumsum(0)
+        size = foreground.sum()
+        loss = 1 - (size - found) / (size + missed)  # 1 - IoU if the worst pixels up to here were wrong
+        total = total + errors @ torch.diff(loss, prepend=loss.new_zeros(1))
+    return total, torch.tensor(float(len(present)), device=logits.device)
 
 
 def class_weights(shares: np.ndarray, power: float = 1.0) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from ...runtime.errors import ArtifactError, FastSCNNError, UsageError
+from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ...runtime.files import write_atomically
 from ..checkpoint import unpickled
 from .journal import Journal, make_folder
@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 
 STATE = "last.pt"
 BEST = "best.safetensors"
-
-
-class TrainingError(FastSCNNError):
-    """The training cannot go on, such as after a loss that is not a number."""
 
 
 class Trainer:
@@ -111,9 +107,7 @@ class Trainer:
                     self._save()
                     journal.write(row)
                     log.info("%s", _as_text(row))
-        if self.machine.main:
-            self.task.save(self.result, self.folder / "final.safetensors")
-        self.machine.wait()
+        self._finish()
         return self.history
 
     @property
@@ -174,14 +168,25 @@ class Trainer:
                 self._average.update_parameters(self.module)
         return float(self.machine.summed(loss))
 
-    def _validate(self) -> dict[str, float]:
-        scores: dict[str, float] = {}
+    def _finish(self) -> None:
         if self.machine.main:
-            scores = self.task.validate(self.result, self.machine.device)
-            if scores[self.task.score] > self.best:
-                self.best = scores[self.task.score]
-                self.task.save(self.result, self.folder / BEST)
+            if said := self.task.finish(self.result, self.machine.device):
+                log.info("%s", said)
+                log.info("%s", _as_text(self._scores()))
+            self.task.save(self.result, self.folder / "final.safetensors")
         self.machine.wait()
+
+    def _validate(self) -> dict[str, float]:
+        scores = self._scores() if self.machine.main else {}
+        self.machine.wait()
+        return scores
+
+    def _scores(self) -> dict[str, float]:
+        """Of the weights as they are, which are kept if they are the best so far."""
+        scores = self.task.validate(self.result, self.machine.device)
+        if scores[self.task.score] > self.best:
+            self.best = scores[self.task.score]
+            self.task.save(self.result, self.folder / BEST)
         return scores
 
     def _save(self) -> None:
@@ -241,6 +246,6 @@ def _mixed(seed: int, epoch: int, rank: int) -> int:
 
 
 def _as_text(row: dict[str, float]) -> str:
-    text = f"epoch {int(row['epoch'])}: loss {row['loss']:.4f}, {row['seconds']:.0f} s"
+    text = [f"epoch {int(row['epoch'])}: loss {row['loss']:.4f}, {row['seconds']:.0f} s"] if "epoch" in row else []
     scores = [f"{name} {row[name]:.2f}%" for name in ("mean_iou", "pixel_accuracy", "top1", "top5") if name in row]
-    return ", ".join([text, *scores])
+    return ", ".join([*text, *scores])

@@ -23,6 +23,7 @@ from ..frame import Frame, InputLayout, fitted
 from ..gpu import gpus
 from ..memory import Recycler
 from ..onnxruntime_backend import usable_cores
+from ..trust import expect_trust
 from . import fastest
 from .context import Context
 from .engine import Engine
@@ -49,6 +50,7 @@ class TensorRTBackend:
         threads: of the CPU, where it decodes; None takes all.
         graphs: replay a CUDA graph for each frame size; false launches step by step.
         decode: false gives the engine's own outputs, logits as a rule, whatever the head.
+        trust: open version-compatible engines, too, which bring native code of their own.
 
     Raises:
         ArtifactError: the plan or its description is missing, damaged, or of another origin.
@@ -65,10 +67,12 @@ class TensorRTBackend:
         graphs: bool = True,
         decode: bool = True,
         in_flight: int = IN_FLIGHT,
+        trust: bool = False,
     ) -> None:
         if memory not in MEMORY:
             raise UsageError(f"memory {memory!r} is unknown; expected one of {', '.join(MEMORY)}")
         plan, description = engine_file.read(path)
+        expect_trust(description, str(path), trust)
         reasons = misfits(description)
         if reasons:
             raise DeviceError(
@@ -76,6 +80,7 @@ class TensorRTBackend:
                 "with fastscnn-trt build"
             )
         self.description, self.artifact = description, description.artifact
+        self.precision, self.why = description.precision, ""
         self._resources = resources = _Resources(Context(description.flavour))
         self._forgotten = weakref.finalize(self, _forgotten, resources, str(path))
         try:
@@ -129,6 +134,9 @@ class TensorRTBackend:
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         return self._decoder.labels(logits)
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+        return self._decoder.region(logits, rows, columns)
 
     @contextmanager
     def slot(self, doing: str) -> Iterator[Slot]:

@@ -60,7 +60,7 @@ class Engine:
     def _open(self, plan: bytes) -> None:
         self._runtime = self.binding.module.Runtime(logger(self.binding.module))
         if self.description.version_compatible:
-            # Such plans carry code. Their checksum tells damage, not origin: both come from the same two files.
+            # Such plans carry code; the backend has asked whether they are trusted.
             self._runtime.engine_host_code_allowed = True
         if self.description.dla is not None:
             self._runtime.DLA_core = self.description.dla

@@ -18,6 +18,7 @@ class Gathered:
 
     def __init__(self) -> None:
         self.errors: list[str] = []
+        self.warnings: set[str] = set()  # each is told once
 
 
 _gatherings: list[Gathered] = []
@@ -59,10 +60,14 @@ def _make(module: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             level = levels.get(severity, logging.WARNING)
+            if level == logging.WARNING and any(message in gathering.warnings for gathering in _gatherings):
+                level = logging.DEBUG
             # Most errors end in an exception that explains them, so alone they are a detail; see `gathered`.
             _log.log(logging.DEBUG if level == logging.ERROR else level, "TensorRT: %s", message)
             for gathering in _gatherings:
                 if level == logging.ERROR:
                     gathering.errors.append(message)
+                elif level == logging.WARNING:
+                    gathering.warnings.add(message)
 
     return Log()

@@ -11,7 +11,9 @@ from ..errors import ArtifactError, DeviceError, UsageError
 from .backend import TensorRTBackend
 
 
-def open_engine(path: str | Path, device: str, threads: int | None, memory: str = "auto") -> Backend:
+def open_engine(
+    path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False
+) -> Backend:
     """A TensorRT backend; with device "auto" ONNX Runtime where the engine does not fit and its ONNX file lies beside it.
 
     Only a misfit leads there, never damage: a plan that is not what its description says is refused.
@@ -21,14 +23,14 @@ def open_engine(path: str | Path, device: str, threads: int | None, memory: str 
 
     Raises:
         ArtifactError, DeviceError: see TensorRTBackend.
-        UsageError: device "cpu".
+        UsageError: a device other than "auto" and "cuda".
     """
-    if device == "cpu":
+    if device not in ("auto", "cuda"):
         raise UsageError(
-            f"{path} is an engine, which runs on a GPU only; for device 'cpu' open the ONNX file that it was built from"
+            f"{path} is an engine, which runs on a GPU only; for device {device!r} open the ONNX file that it was built from"
         )
     try:
-        return TensorRTBackend(path, memory=memory, threads=threads)
+        return TensorRTBackend(path, memory=memory, threads=threads, trust=trust)
     except DeviceError as error:
         if device == "cuda":
             raise

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fastscnn.runtime import decode
 from fastscnn.runtime.decode import Decoder, argmax
 
 GEOMETRIES = [
@@ -132,3 +133,51 @@ def test_a_closed_decoder_still_answers() -> None:
     decoder.close()
     decoder.close()
     assert np.array_equal(decoder.labels(logits), expected)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("threads", [2, 5, 64])
+def test_bands_of_any_number_meet_without_a_seam(threads: int, align_corners: bool) -> None:
+    logits = logits_of(19, (13, 20), smooth=1)
+    expected = Decoder((13, 20), (101, 160), align_corners=align_corners).labels(logits)
+    assert np.array_equal(Decoder((13, 20), (101, 160), threads, align_corners=align_corners).labels(logits), expected)
+
+
+def test_more_rows_than_one_band_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = logits_of(5, (40, 9), smooth=1)
+    expected = Decoder((40, 9), (320, 72)).labels(logits)
+    monkeypatch.setattr(decode, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(decode, "_CELLS_AT_ONCE", 7)
+    assert np.array_equal(Decoder((40, 9), (320, 72)).labels(logits), expected)
+
+
+def test_a_third_class_wins_inside_a_cell_at_whose_corners_it_loses() -> None:
+    """Each corner has its own winner, and a class that is second everywhere wins in the middle."""
+    logits = np.zeros((5, 2, 2), np.float32)
+    for index, (y, x) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        logits[index, y, x] = 10
+    logits[4] = 6
+    found = Decoder((2, 2), (16, 16)).labels(logits)
+    expected = upsampled(logits, (16, 16)).argmax(dim=0).numpy()
+    assert set(np.unique(expected)) == {0, 1, 2, 3, 4}
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("probability", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("low", "full"), ALIGNED)
+def test_a_region_is_a_part_of_the_whole_map(
+    low: tuple[int, int], full: tuple[int, int], align_corners: bool, probability: str
+) -> None:
+    logits = logits_of(7, low) * 4
+    decoder = Decoder(low, full, align_corners=align_corners, probability=probability)
+    whole = decoder.probabilities(logits)
+    middle = full[0] // 2, full[1] // 2
+    for rows, columns in [
+        (slice(0, full[0]), slice(0, full[1])),
+        (slice(middle[0], middle[0] + 1), slice(middle[1], middle[1] + 1)),
+        (slice(0, middle[0] + 1), slice(middle[1], full[1])),
+    ]:
+        found = decoder.region(logits, rows, columns)
+        assert (found.shape, found.dtype) == (whole[:, rows, columns].shape, np.float32)
+        assert np.abs(found - whole[:, rows, columns]).max() < 2e-6

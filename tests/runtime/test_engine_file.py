@@ -113,8 +113,40 @@ def test_damage_is_refused(pair: Path, damage: Callable[[Path], Any], message: s
         (("engine", "tensors"), 3, "cannot be understood"),
         (("engine", "unheard_of"), 1, "cannot be understood .*unheard_of"),
         (("kernels",), {"digest": "2", "sm87": "no base64!"}, "cannot be understood"),
+        (("kernels",), {"digest": "2", "sm87": ""}, "kernels is"),
         (("kernels",), [], None),
         (("layers",), [{"name": 1, "kind": "", "precision": None, "convolutions": []}], "layers is"),
+        (
+            ("engine", "source"),
+            "../../etc/passwd",
+            "source is '../../etc/passwd'; expected the name of a file in the engine's",
+        ),
+        (("engine", "source"), "..", "source is"),
+        (("engine", "source"), "a\\b.onnx", "source is"),
+        (
+            ("engine", "device"),
+            "\x1b]0;owned\x07",
+            r"device is '\\x1b\]0;owned\\x07'; expected a short text of one line",
+        ),
+        (("engine", "version"), "10.3\n10.4", "version is"),
+        (("engine", "size"), 10**400, "size is"),
+        (("engine", "seconds"), 10**400, "seconds is"),
+        (("engine", "targets"), ["sm\u0968\u0969"], "targets is"),
+        (
+            ("engine", "tensors"),
+            [{"name": "a", "output": True, "dtype": "uint8", "shape": [1 << 40]}] * 2,
+            "tensors is",
+        ),
+        (("kernels",), {"digest": "", "sm87": ""}, "kernels is"),
+        (("kernels",), {"digest": "2" * 64, "\x1b[2J": ""}, "kernels is"),
+        (("classes",), "ab", "classes is 'ab'"),
+        (("classes",), ["road", "\x1b[2J"], "classes is"),
+        (("classes",), ["road", "a" * 201], "classes is"),
+        (("class_set",), "x\u202ey", "class_set is"),
+        (("palette",), {"a": 1}, "palette is"),
+        (("mean",), "abc", "mean is"),
+        (("std",), [1e-300, 1, 1], "std is"),
+        (("height",), 1 << 20, "height is 1048576"),
         (("head",), "argmax", "head is 'argmax'"),
         (("format",), 99, "format 99"),
     ],
@@ -215,6 +247,26 @@ def test_an_interrupt_between_the_two_files_completes_the_pair(
         engine_file.write(pair, b"newer", describe(artifact, b"newer"))
     assert engine_file.read(pair)[0] == b"newer"
     assert sorted(p.name for p in pair.parent.iterdir()) == ["e.plan", "e.plan.json"]
+
+
+def test_a_reader_completes_the_pair_that_a_killed_build_left(artifact: Artifact, pair: Path) -> None:
+    honest = Path.replace
+
+    def write_and_die() -> None:
+        def replace(self: Path, target: Path) -> Path:
+            if target.suffix == ".json":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return honest(self, target)
+
+        Path.replace = replace  # type: ignore[method-assign, assignment]
+        engine_file.write(pair, b"newer", describe(artifact, b"newer"))
+
+    process = multiprocessing.get_context("fork").Process(target=write_and_die)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert json.loads(engine_file.description_path(pair).read_text())["engine"]["size"] == len(b"plan"), "mixed"
+    assert engine_file.read(pair) == (b"newer", describe(artifact, b"newer"))
 
 
 def _write_for_ever(path: Path, content: bytes, description: EngineDescription) -> None:

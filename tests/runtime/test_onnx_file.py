@@ -1,7 +1,9 @@
 """The wire-format reader against the real onnx package, and against files that are cut or foreign."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from fastscnn.runtime import ArtifactError, onnx_file
+from fastscnn.runtime.onnx_graph import elements
+from fastscnn.runtime.onnx_wire import fields
 
 Exported = Callable[..., Path]
 
@@ -87,3 +91,54 @@ def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
         file.truncate(onnx_file.MAXIMUM_BYTES + 1)
     with pytest.raises(ArtifactError, match="has 1,073,741,825 bytes"):
         onnx_file.read(path)
+
+
+@pytest.mark.parametrize("head", ["cls", "prob", "logits"])
+@pytest.mark.parametrize("options", [{}, {"precision": "fp16"}, {"input": "float", "batch": 3}])
+def test_the_size_of_a_graph_is_counted_as_onnx_infers_it(
+    exported: Exported, head: str, options: dict[str, Any]
+) -> None:
+    data = onnx_file.read(exported(head, (100, 140), **options))
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data), strict_mode=True, data_prop=True)
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
+    } | {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    names = {name for node in model.graph.node for name in node.output} | {"image"}
+    names |= {tensor.name for tensor in model.graph.initializer}
+    assert names <= set(shapes)
+    graph = next(value for number, value in fields(data) if number == 7)
+    assert elements(graph) == sum(math.prod(shapes[name]) for name in names)
+
+
+def test_exports_lie_far_below_the_bound(exported: Exported) -> None:
+    for head in ("cls", "prob"):
+        data = onnx_file.read(exported(head, (512, 512)))
+        found = elements(next(value for number, value in fields(data) if number == 7))
+        assert found / 512**2 < (256 + 8 * 19) / 2
+
+
+def test_graphs_that_no_export_has_are_refused(exported: Exported) -> None:
+    """The sizes that would take memory are tested in tests/fuzz, where memory is bounded."""
+
+    def refused(change: Callable[[onnx.ModelProto], object]) -> str:
+        model = onnx.load(exported())
+        change(model)
+        with pytest.raises(ArtifactError) as caught:
+            onnx_file.artifact(model.SerializeToString(), "m.onnx")
+        return str(caught.value)
+
+    def operator(kind: str, domain: str = "") -> Callable[[onnx.ModelProto], object]:
+        return lambda m: m.graph.node.append(helper.make_node(kind, ["image"], ["x"], domain=domain))
+
+    assert "the operator 'Loop', which no export has" in refused(operator("Loop"))
+    assert "an operator of 'com.evil'" in refused(operator("Cast", "com.evil"))
+    assert "a tensor that no node before it gives" in refused(lambda m: m.graph.node[3].input.__setitem__(0, "absent"))
+    assert "without a fixed shape" in refused(lambda m: m.graph.input[0].type.tensor_type.shape.dim[0].Clear())
+    assert "graph field 15" in refused(lambda m: m.graph.sparse_initializer.add())
+    assert "model field 20" in refused(lambda m: m.training_info.add())
+
+    def twice(m: onnx.ModelProto) -> None:
+        m.graph.node[0].output.append("second")
+
+    assert "with 2 results" in refused(twice)

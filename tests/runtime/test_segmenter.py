@@ -2,10 +2,11 @@
 
 import gc
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -165,14 +166,6 @@ def test_abandoned_stream_stops_reading_and_its_threads(exported: Exported, fram
     assert not [t for t in threading.enumerate() if t.name.startswith("fastscnn")]
 
 
-def test_many_threads_get_the_single_threads_labels(exported: Exported, frames: Frames) -> None:
-    with Segmenter(exported()) as segmenter:
-        expected = [segmenter(frame).labels for frame in frames]
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda i: segmenter(frames[i % len(frames)]).labels, range(80)))
-    assert all(np.array_equal(labels, expected[i % len(frames)]) for i, labels in enumerate(found))
-
-
 def test_close_waits_for_calls_and_ends_them(exported: Exported, frames: Frames) -> None:
     segmenter = Segmenter(exported())
     outcomes: list[str] = []
@@ -281,3 +274,49 @@ def test_a_graph_that_onnxruntime_refuses(exported: Exported, tmp_path: Path) ->
     damaged.write_bytes(exported().read_bytes().replace(b"Relu", b"Rely"))
     with pytest.raises(ArtifactError, match="ONNX Runtime refuses"):
         Segmenter(damaged)
+
+
+@pytest.mark.parametrize("size", [(128, 256), (90, 160), (333, 517)])
+def test_a_region_of_any_head_is_the_prob_heads(exported: Exported, frames: Frames, size: tuple[int, int]) -> None:
+    frame = cv2.resize(frames[0], size[::-1])
+    rows, columns = slice(10, size[0] // 2), slice(size[1] // 3, size[1])
+    with Segmenter(exported("prob")) as segmenter:
+        result = segmenter(frame)
+    expected = result.probabilities[:, rows, columns]
+    assert np.array_equal(result.region(rows, columns), expected)
+    for head in ("cls", "logits"):
+        with Segmenter(exported(head)) as segmenter:
+            result = segmenter(frame)
+            segmenter(frames[1])  # another frame meanwhile
+        assert np.abs(result.region(rows, columns) - expected).max() < 1e-5
+        assert (result.logits is None) == (head == "cls")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [((0, 0), (0, 5)), ((-1, 5), (0, 5)), ((0, 129), (0, 5)), ((0, 5), (7, 3)), ((0, 5), (0, 9, 2))],
+)
+def test_regions_that_are_none(
+    exported: Exported, frames: Frames, rows: tuple[int, ...], columns: tuple[int, ...]
+) -> None:
+    with Segmenter(exported()) as segmenter:
+        result = segmenter(frames[0])
+    with pytest.raises(UsageError, match="no part of a frame"):
+        result.region(slice(*rows), slice(*columns))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's peak memory")
+def test_a_whole_process_stays_below_300_mb_at_the_full_resolution(exported: Exported) -> None:
+    code = (
+        "import sys\n"
+        "import numpy\n"
+        "from fastscnn import Segmenter\n"
+        "frame = numpy.random.default_rng(0).integers(0, 256, (1024, 2048, 3), numpy.uint8)\n"
+        "with Segmenter(sys.argv[1], 'cpu', threads=2) as segmenter:\n"
+        "    for _ in range(3):\n"  # the second run used to plan another block
+        "        assert segmenter(frame).labels.shape == (1024, 2048)\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, exported("cls", (1024, 2048))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 50e3 < int(done.stdout) * 1.024 < 300e3, f"{int(done.stdout) * 1.024 / 1e3:.0f} MB"

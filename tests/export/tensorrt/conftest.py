@@ -45,6 +45,7 @@ class Behaviour:
     ignored_mismatch: bool = False  # of a timing cache
     host_code_allowed: bool = False
     opened_on: int | None = None  # DLA core of the runtime that opened the engine
+    ignores_quantisers: bool = False
     said: str = ""  # an error that is logged by a build that succeeds
 
 
@@ -130,12 +131,16 @@ class StandIn:
             layers = []
             for node in model.graph.node:
                 convolution = node.op_type == "Conv"
-                dtype = weights[node.input[1]] if convolution else types.FLOAT
+                dtype = weights.get(node.input[1], types.FLOAT) if convolution else types.FLOAT
                 data = Thing(self, "ITensor", dtype=dtype)
                 kind = layer.CONVOLUTION if convolution else layer.ELEMENTWISE
                 layers.append(
                     SimpleNamespace(
-                        name=node.name, type=kind, get_input=lambda i, d=data: d, get_output=lambda i, d=data: d
+                        name=node.name,
+                        type=kind,
+                        integer=convolution and node.input[1] not in weights,
+                        get_input=lambda i, d=data: d,
+                        get_output=lambda i, d=data: d,
                     )
                 )
             inputs, outputs = [tensor(i) for i in model.graph.input], [tensor(o) for o in model.graph.output]
@@ -189,7 +194,10 @@ class StandIn:
         for index in range(network.num_layers):
             layer = network.get_layer(index)
             half = layer.get_input(0).dtype.name == "HALF" if strong else "FP16" in self.does.builder_flags
-            word = "Half" if half and layer.name not in self.does.stubborn else "Float"
+            integer = (
+                layer.integer and (strong or "INT8" in self.does.builder_flags) and not self.does.ignores_quantisers
+            )
+            word = "Int8" if integer else "Half" if half and layer.name not in self.does.stubborn else "Float"
             data = {"DataType": word} if self.split_types else {"Format/Datatype": word}
             entry = {"Name": layer.name, "Metadata": f"[ONNX Layer: {layer.name}]\x1e[ONNX Layer: {layer.name}.relu]"}
             entry |= {"LayerType": "CaskConvolution" if layer.type.name == "CONVOLUTION" else "kgen"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fastscnn.export.quantisation import Quantised
 from fastscnn.export.tensorrt import BuildOptions, build, cache, decode_kernels
 from fastscnn.export.tensorrt.engine import expect_distinct, files
 from fastscnn.export.tensorrt.progress import Progress
@@ -58,6 +59,20 @@ def test_builds_what_was_asked_and_reads_it_back(
     ]
     assert sum(len(layer.convolutions) for layer in description.layers) == 45
     assert engine_file.read(tmp_path / "e.plan")[1] == description
+
+
+@pytest.mark.parametrize("version", ["8.6.0", "10.3.0", "11.4.0.106"])
+def test_int8_files(board: Board, int8: Quantised, tmp_path: Path, version: str) -> None:
+    """Weakly typed, the builder must be let; strongly typed, the graph decides. Either way the engine is asked."""
+    does = board(version)
+    description = build(int8.path, tmp_path / "e.plan").description
+    assert {"INT8", "FP16"} & does.builder_flags == ({"INT8", "FP16"} if version == "8.6.0" else set())
+    assert (description.precision, description.precision_from) == ("int8", "inspector")
+    assert description.artifact.precision == "fp16", "of the logits"
+    board(version, ignores_quantisers=True)
+    with pytest.raises(ParityError, match="no convolution of the engine runs in INT8; nothing was written"):
+        build(int8.path, tmp_path / "f.plan")
+    assert not (tmp_path / "f.plan").exists()
 
 
 @pytest.mark.parametrize("version", CLASSIC)

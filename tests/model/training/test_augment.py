@@ -1,11 +1,15 @@
 """Augmentations against their formulas, and images against their labels."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
+from fastscnn.model.datasets import open_dataset
 from fastscnn.model.training import Recipe
-from fastscnn.model.training.augment import View, centred, colours, draw, image_view, label_view
+from fastscnn.model.training.augment import View, centred, colours, draw, image_view, label_view, pasted
+from fastscnn.model.training.samples import Segmentation
 
 PLAIN = View((1.0, 1.0), (0.0, 0.0), False, (1.0, 1.0, 1.0), 1.0)
 SIZE = (96, 128)
@@ -100,3 +104,34 @@ def test_colours_follow_their_formula() -> None:
 def test_the_middle_of_an_image() -> None:
     seen = image_view(image(), centred(SIZE, SIZE, (64, 64)), (64, 64))
     assert np.array_equal(seen, image()[16:80, 32:96])
+
+
+def test_pasting_brings_the_pixels_of_its_classes_and_their_labels() -> None:
+    ours, theirs = labels()[::2, ::2], labels()[::-2, ::-2]
+    other = 255 - image()
+    seen, target = pasted(image(), ours, other, theirs, np.array([2, 7], np.uint8))
+    over = np.isin(theirs, [2, 7])
+    assert 0.05 < over.mean() < 0.5
+    assert np.array_equal(target, np.where(over, theirs, ours))
+    assert np.array_equal(seen, np.where(np.kron(over, np.ones((2, 2), bool))[..., None], other, image()))
+
+
+def test_rare_classes_are_pasted_as_often_as_the_recipe_says(rectangles: Path) -> None:
+    plain = Segmentation(Recipe(str(rectangles), crop=SIZE), [open_dataset(rectangles, "train")])
+    mixed = Segmentation(Recipe(str(rectangles), crop=SIZE, paste=0.5), [open_dataset(rectangles, "train")])
+    mixed.__dict__["_rare"] = np.array([0, 3], np.uint8)
+    changed = []
+    for epoch in range(20):
+        plain.epoch = mixed.epoch = epoch
+        for index in range(len(plain)):
+            (_, before, name), (_, after, mixed_name) = plain[index], mixed[index]
+            assert bool((before != after).any()) <= (" with " in mixed_name) and mixed_name.startswith(name)
+            assert set(after[before != after].tolist()) <= {0, 3}
+            changed.append(" with " in mixed_name)
+    assert 0.35 < np.mean(changed) < 0.65
+
+
+def test_what_is_rare_has_less_than_half_of_an_equal_share(monkeypatch: pytest.MonkeyPatch, rectangles: Path) -> None:
+    views = Segmentation(Recipe(str(rectangles)), [open_dataset(rectangles, "train")])
+    monkeypatch.setattr(Segmentation, "shares", lambda self: np.array([0.6, 0.13, 0.12, 0.15]))
+    assert views._rare.tolist() == [2]

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import jaccard_score
 from torch.nn import functional as F
 
-from fastscnn.model.training.task import class_weights, cross_entropy, normalised
+from fastscnn.model.training.task import class_weights, cross_entropy, lovasz_softmax, normalised
 
 
 def test_cross_entropy_is_pytorchs_mean_over_what_counts() -> None:
@@ -30,6 +31,37 @@ def test_class_weights_by_hand() -> None:
     by_hand = [(1 / math.log(1.92)) ** 0.5, (1 / math.log(1.12)) ** 0.5]
     assert found.tolist() == pytest.approx([2 * w / sum(by_hand) for w in by_hand])
     assert class_weights(np.array([0.5, 0.5])).tolist() == [1, 1]
+
+
+def test_lovasz_of_a_sure_prediction_is_one_minus_its_iou() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, 3, (2, 6, 5)), rng.integers(0, 4, (2, 6, 5))  # class 3 is not in the truth
+    truth[0, 0] = 255
+    counted = truth != 255
+    logits = 1e4 * F.one_hot(torch.from_numpy(predicted), 4).permute(0, 3, 1, 2).float()
+    total, count = lovasz_softmax(logits, torch.from_numpy(truth.astype(np.uint8)))
+    iou = jaccard_score(truth[counted], predicted[counted], labels=[0, 1, 2], average=None)
+    assert float(count) == 3
+    assert float(total) == pytest.approx(float((1 - iou).sum()), rel=1e-6)
+
+
+def test_lovasz_alone_teaches_and_ignores_what_is_ignored() -> None:
+    target = torch.tensor([[[0, 0, 0, 1], [0, 0, 2, 255]]], dtype=torch.uint8)
+    logits = torch.zeros(1, 3, 2, 4, requires_grad=True)
+    for _ in range(50):
+        total, count = lovasz_softmax(logits, target)
+        (gradient,) = torch.autograd.grad(total / count, logits)
+        assert gradient[0, :, 1, 3].abs().sum() == 0
+        logits = (logits - 5 * gradient).detach().requires_grad_()
+    counted = target != 255
+    assert torch.equal(logits.argmax(1)[counted], target[counted].long())
+
+
+def test_a_batch_without_labels_has_no_lovasz_loss() -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    total, count = lovasz_softmax(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
+    total.backward()
+    assert (total.item(), float(count)) == (0.0, 0.0)
 
 
 def test_normalisation_turns_bgr_bytes_into_rgb_planes() -> None:

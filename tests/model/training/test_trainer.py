@@ -22,8 +22,8 @@ from fastscnn.model import checkpoint
 from fastscnn.model.training import Recipe
 from fastscnn.model.training.journal import Journal
 from fastscnn.model.training.machine import enter
-from fastscnn.model.training.trainer import Trainer, TrainingError
-from fastscnn.runtime.errors import ArtifactError, UsageError
+from fastscnn.model.training.trainer import Trainer
+from fastscnn.runtime.errors import ArtifactError, TrainingError, UsageError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["epochs=8", "batch=2", "crop=[64, 64]", "device=cpu", "threads=1", "evaluate_every=4", "learning_rate=0.02"]

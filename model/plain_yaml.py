@@ -1,0 +1,50 @@
+"""YAML that is only what it looks like: no aliases, which a few lines can multiply into gigabytes, and no depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..runtime.errors import ArtifactError, UsageError
+from ..runtime.files import whole
+from ..runtime.text import shown
+
+_LONGEST = 1 << 20  # bytes of a file
+_DEEPEST = 8  # of the values in each other; a recipe and a class list need 3
+
+
+class _Plain(yaml.SafeLoader):
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("an alias in it; expected each value written out")
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_DEEPEST} values in each other")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def parse(text: str | bytes) -> Any:
+    """Plain values.
+
+    Raises:
+        UsageError: not YAML, or more than plain values; says why in half a sentence.
+    """
+    try:
+        return yaml.load(text, _Plain)
+    except Exception as error:  # YAMLError, and ValueError for the 99th of a month or a number of 5000 digits
+        raise UsageError(shown((str(error).strip() or type(error).__name__).splitlines()[0][:200])) from error
+
+
+def read(path: Path) -> Any:
+    """Plain values of a file; errors as in `parse`."""
+    try:
+        return parse(whole(path, _LONGEST, "a YAML file"))
+    except ArtifactError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,108 @@
+"""The Protocol Buffers wire format: a message is a run of (field number, wire type, value).
+
+ONNX field numbers that the readers of this format use: ModelProto 7 graph, 14 metadata_props; GraphProto 1 node,
+5 initializer, 11 input, 12 output, 13 value_info; NodeProto 1 input, 2 output, 3 name, 4 op_type, 5 attribute, 7 domain;
+TensorProto 1 dims, 2 data_type, 7 int64_data, 8 name, 9 raw_data, 13 external_data, 14 data_location; AttributeProto
+1 name, 3 i, 8 ints; ValueInfoProto 1 name, 2 type; StringStringEntryProto 1 key, 2 value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LONGEST_TEXT = 1 << 16
+_MOST = 64  # numbers of one list: shapes, paddings
+
+
+class MalformedError(Exception):
+    """Says what is wrong with the bytes, for the sentence of whoever reads them."""
+
+
+def name_of(message: int | memoryview, number: int) -> str:
+    """The text in one field, or nothing."""
+    return texts(message).get(number, "") if isinstance(message, memoryview) else ""
+
+
+def packed(value: int | memoryview) -> tuple[int, ...]:
+    """A list of signed numbers, or the one of them that stands alone."""
+    if isinstance(value, int):
+        return (signed(value),)
+    numbers: list[int] = []
+    at = 0
+    while at < len(value):
+        number, at = _varint(value, at)
+        numbers.append(signed(number))
+        if len(numbers) > _MOST:
+            raise MalformedError(f"more than {_MOST} numbers in a list")
+    return tuple(numbers)
+
+
+def signed(value: int) -> int:
+    """64 bits as two's complement."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >> 63 else value
+
+
+def texts(message: memoryview) -> dict[int, str]:
+    """The short length-delimited fields of a message that are text, by number (names; never weights)."""
+    found: dict[int, str] = {}
+    for number, value in fields(message):
+        if isinstance(value, memoryview) and len(value) <= _LONGEST_TEXT and number not in found:
+            with contextlib.suppress(UnicodeDecodeError):
+                found[number] = bytes(value).decode()
+    return found
+
+
+def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Walk one message: (field number, number or the bytes of a nested value)."""
+    view = memoryview(message)
+    at = 0
+    while at < len(view):
+        tag, at = _varint(view, at)
+        number, kind = tag >> 3, tag & 7
+        if number == 0:
+            raise MalformedError(f"field number 0 at byte {at}")
+        if kind == _VARINT:
+            value, at = _varint(view, at)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            length, at = _varint(view, at)
+        elif kind in (_FIXED32, _FIXED64):  # a number with a fraction, which nobody here reads; a copy leaves it out
+            at += 4 if kind == _FIXED32 else 8
+            continue
+        else:
+            raise MalformedError(f"wire type {kind} at byte {at}")
+        if at + length > len(view):
+            raise MalformedError(f"{at + length - len(view):,} bytes are missing at the end")
+        yield number, view[at : at + length]
+        at += length
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(view) or shift > 63:
+            raise MalformedError(f"a number without an end at byte {at}")
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def field(number: int, value: int | memoryview | bytes) -> bytes:
+    if isinstance(value, int):
+        return _encoded(number << 3 | _VARINT) + _encoded(value)
+    return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + bytes(value)
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,40 @@
+"""The tree of errors is drawn as it is, and every message's class tells its exit code."""
+
+import ast
+import re
+from pathlib import Path
+
+from fastscnn import runtime
+from fastscnn.runtime import errors
+from fastscnn.runtime.errors import FastSCNNError
+
+ROOT = Path(__file__).parents[2]
+
+
+def branches(kind: type[FastSCNNError], depth: int = 0) -> set[tuple[str, int, int]]:
+    """(name, depth, exit code) of a class and all below it."""
+    found = {(kind.__name__, depth, kind.exit_code)}
+    return found.union(*(branches(below, depth + 1) for below in kind.__subclasses__()))
+
+
+def test_the_drawn_tree_is_the_real_one() -> None:
+    drawn = re.findall(r"^    ((?:[│├└─ ]{4})*)(\w+Error) +(\d)  ", errors.__doc__ or "", re.MULTILINE)
+    assert {(name, len(indent) // 4, int(code)) for indent, name, code in drawn} == branches(FastSCNNError)
+    assert issubclass(errors.UsageError, ValueError)
+
+
+def test_all_errors_stand_in_the_tree_and_are_public() -> None:
+    """No class of another file is an error that users meet; the few private ones begin with an underscore."""
+    inside = {name for name, _, _ in branches(FastSCNNError)}
+    elsewhere = set()
+    for floor in ("runtime", "model", "export", "benchmarks"):
+        for path in (ROOT / floor).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and path.name != "errors.py":
+                    elsewhere.add(node.name)
+    assert {name for name in elsewhere if not name.startswith("_")} == {
+        "UnansweredError"
+    }  # the doctor's own, caught there
+    assert inside - {"TrainingError"} <= set(runtime.__all__), (
+        "which is raised on a floor that the runtime does not know"
+    )
