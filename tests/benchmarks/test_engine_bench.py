@@ -13,7 +13,7 @@ import pytest
 import torch
 from installing import StandInGpu
 
-from fastscnn.benchmarks import bench, engine_report, engine_timing, gpu, gpu_steps, power, traffic
+from fastscnn.benchmarks import bench, engine_report, engine_timing, gpu, gpu_goals, gpu_steps, power, traffic
 from fastscnn.benchmarks.protocol import Summary
 from fastscnn.export import export
 from fastscnn.export.tensorrt import BuildOptions
@@ -231,6 +231,18 @@ def test_the_suite_ends_with_a_table_and_survives_a_step(
     assert lines[-1].startswith("soak") and "frames in 1 s" in lines[-1]
     assert any("FAILED RuntimeError: not today" in line for line in lines)
     assert "3 steps failed: other frame sizes, torch eager, torch compile" in said.err
+
+
+def test_goals_are_held_against_what_was_measured() -> None:
+    results: dict[str, Any] = {
+        "cls": {"forward_and_decode_per_second": 3000, "floor_ratio": 3.01, "decode_share": 0.05},
+        "correctness cls": {"labels": [1.0, 0.9979]},
+    }
+    found = {goal["name"]: goal["holds"] for goal in gpu_goals.goals(results)}
+    assert list(found.values()) == [True, False, None, True, False]
+    text = gpu_goals.as_text(gpu_goals.goals(results))
+    assert "DOES NOT HOLD" in text and "not measured" in text and "3,000 frames/s, bound 3,000: holds" in text
+    assert all(goal["holds"] is None for goal in gpu_goals.goals({}))
 
 
 @pytest.mark.gpu
