@@ -142,7 +142,9 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             return _described(path, json.loads(header.get("__metadata__", {}).get("fastscnn", "{}"))), tensors
         except (SafetensorError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-            raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
+            raise ArtifactError(
+                f"{path} is truncated or not safetensors ({shown(error):.300}); copy it again"
+            ) from error
     content = unpickled(path, data)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ArtifactError
+from .text import shown
 
 OUTPUTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}  # name of each head's result in the graph
 HEADS = tuple(OUTPUTS)
@@ -108,7 +109,9 @@ class Artifact:
         try:
             return cls.from_fields({name: json.loads(text) for name, text in fields.items()})
         except (ValueError, TypeError, RecursionError) as error:
-            raise ArtifactError(f"{source} has a description that cannot be read ({error}). {_AGAIN}") from error
+            raise ArtifactError(
+                f"{source} has a description that cannot be read ({shown(error):.300}). {_AGAIN}"
+            ) from error
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Artifact:

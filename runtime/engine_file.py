@@ -22,6 +22,7 @@ from .errors import ArtifactError
 from .files import complete_sets, held, whole, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
+from .text import shown
 
 FORMAT = 1  # of the description
 MAXIMUM_BYTES = 2 << 30  # of a plan
@@ -154,9 +155,9 @@ class EngineDescription:
             }
             return cls(artifact=Artifact.from_fields(fields), layers=layers, kernels=kernels, **engine)
         except KeyError as error:
-            raise ArtifactError(f"{source} lacks {error}; it was cut or edited. {_AGAIN}") from None
+            raise ArtifactError(f"{source} lacks {shown(error):.100}; it was cut or edited. {_AGAIN}") from None
         except (TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise ArtifactError(f"{source} cannot be understood ({error}). {_AGAIN}") from None
+            raise ArtifactError(f"{source} cannot be understood ({shown(error):.300}). {_AGAIN}") from None
 
 
 def description_path(plan: str | Path) -> Path:
@@ -217,7 +218,7 @@ def read_description(path: str | Path) -> EngineDescription:
     try:
         content = json.loads(whole(beside, _LONGEST_DESCRIPTION, "an engine's description"))
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{beside} is not JSON ({error}); it is damaged. {_AGAIN}") from None
+        raise ArtifactError(f"{beside} is not JSON ({shown(error):.300}); it is damaged. {_AGAIN}") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{beside} holds no description. {_AGAIN}")
     return EngineDescription.from_json(content, str(beside))

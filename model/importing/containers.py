@@ -13,6 +13,7 @@ from torch import Tensor
 from ...runtime.artifact import printable
 from ...runtime.errors import ArtifactError
 from ...runtime.files import whole
+from ...runtime.text import shown
 from ..checkpoint import EXPECTED, MAXIMUM_BYTES, plain, unpickled
 from . import paddle
 
@@ -74,7 +75,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load(whole(path, MAXIMUM_BYTES, EXPECTED)))
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
+        raise ArtifactError(f"{path} is truncated or not safetensors ({shown(error):.300}); copy it again") from error
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:

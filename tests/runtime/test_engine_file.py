@@ -166,6 +166,18 @@ def test_nonsense_is_refused(pair: Path, where: tuple[str, ...], value: Any, mes
         engine_file.read(pair)
 
 
+@pytest.mark.parametrize("key", ["mem\x1b[2Jry", "a\u202eb", "x" * 5000])
+def test_messages_hold_nothing_that_a_terminal_obeys(pair: Path, key: str) -> None:
+    """Found by fuzzing: Python quotes an unknown keyword as it is."""
+    beside = engine_file.description_path(pair)
+    content = json.loads(beside.read_text())
+    content["engine"][key] = 1
+    beside.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="unexpected keyword") as caught:
+        engine_file.read(pair)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("key", ["classes", "engine", "layers"])
 def test_missing_keys_are_named(pair: Path, key: str) -> None:
     beside = engine_file.description_path(pair)
