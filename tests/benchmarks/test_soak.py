@@ -80,7 +80,7 @@ def test_a_sample_sees_this_process() -> None:
 
 def test_segmenters_that_are_not_closed_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Segmenter] = []  # as a program does that forgets them in a list
-    monkeypatch.setattr(Segmenter, "close", kept.append)
+    monkeypatch.setattr(Segmenter, "close", lambda self: kept.append(self))
     report = soak(0.1, tmp_path)
     assert report.rounds >= Verdict.FEWEST
     memory, _, threads = report.verdicts
