@@ -341,5 +341,5 @@ def test_a_forgotten_one_does_not_crash_the_interpreter_at_exit(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["ending", "clean"], done.stdout + done.stderr
-    assert "engine.plan was not closed; use `with Segmenter(...)`" in done.stderr
+    assert "ResourceWarning: unclosed Segmenter of" in done.stderr
     assert "Traceback" not in done.stderr
