@@ -40,23 +40,27 @@ class Competitor:
     quantised: bool = False  # so that some labels are not float32's
 
 
-def competitors(model: Path, checkpoint: Path | None, int8: Path | None, threads: int) -> Iterator[Competitor]:
+def competitors(
+    model: Path, checkpoint: Path | None, int8: Path | None, threads: int, held: contextlib.ExitStack
+) -> Iterator[Competitor]:
     """Open each in turn; those that are not installed or fail to start are given with their reason.
 
     Args:
         model: a cls or prob file of this project.
         checkpoint: the weights that it was exported from; None for those that ship.
         int8: the same model, quantised.
+        held: closes what is opened.
     """
     for device in ("cpu", *(name for name in VARIANTS if name != "openvino-gpu")):
-        yield _tried(f"{OURS}, {device}", True, partial(_segmenter, model, device, threads))
+        yield _tried(f"{OURS}, {device}", True, partial(_segmenter, model, device, threads, held))
     yield _tried("ONNX Runtime in-graph", False, partial(_onnxruntime, model, threads))
     for precision in ("f32", "bf16"):
         yield _tried(f"OpenVINO {precision} in-graph", False, partial(_openvino, model, precision, threads))
     if int8:
         for device in ("cpu", "openvino"):
             yield replace(
-                _tried(f"{OURS}, INT8, {device}", True, partial(_segmenter, int8, device, threads)), quantised=True
+                _tried(f"{OURS}, INT8, {device}", True, partial(_segmenter, int8, device, threads, held)),
+                quantised=True,
             )
         for name, run in (("ONNX Runtime", _onnxruntime), ("OpenVINO", partial(_openvino, precision="f32"))):
             peer = _tried(f"{name} INT8 in-graph", False, partial(run, int8, threads=threads))
@@ -79,8 +83,8 @@ def _tried(name: str, ours: bool, make: Callable[[], Run]) -> Competitor:
         return Competitor(name, ours, None, f"{type(error).__name__}: {first_line(error)}")
 
 
-def _segmenter(model: Path, device: str, threads: int) -> Run:
-    segmenter = Segmenter(model, device, threads=threads)
+def _segmenter(model: Path, device: str, threads: int, held: contextlib.ExitStack) -> Run:
+    segmenter = held.enter_context(Segmenter(model, device, threads=threads))
     height, width = segmenter.artifact.height, segmenter.artifact.width
 
     def run(frame: Frame) -> tuple[Answer, dict[str, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -35,42 +34,45 @@ class PlainEngine:
         if self.artifact.input != "float" or not description.head_inside:
             raise UsageError(f"{path} is no baseline; expected one of {HOW}")
         self._context, self._layout = context, InputLayout(self.artifact)
-        self._stack = contextlib.ExitStack()
-        with context.active(f"opening {path}"):
-            cuda = context.cuda
-            self._engine = Engine(plan, description, str(path))
-            self._execution: Any = self._engine.context()
-            self._stream: Any = cuda.Stream()
-            self._memory: list[Any] = []
-            for tensor in description.tensors:
-                memory = cuda.mem_alloc(int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize)
-                self._memory.append(memory)
-                self._execution.set_tensor_address(tensor.name, int(memory))
-            (self._result,) = (tensor for tensor in description.tensors if tensor.output)
-            self._entry, self._exit = (
-                self._memory[[t.output for t in description.tensors].index(output)] for output in (False, True)
-            )
+        (self._entry,) = (tensor for tensor in description.tensors if not tensor.output)
+        (self._result,) = (tensor for tensor in description.tensors if tensor.output)
+        self._memory: dict[str, Any] = {}
+        self._engine: Engine | None = None
+        self._execution: Any = None
+        self._stream: Any = None
+        try:
+            with context.active(f"opening {path}"):
+                self._engine = Engine(plan, description, str(path))
+                self._execution = self._engine.context()
+                self._stream = context.cuda.Stream()
+                for tensor in description.tensors:
+                    size = int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize
+                    self._memory[tensor.name] = context.cuda.mem_alloc(size)
+                    self._execution.set_tensor_address(tensor.name, int(self._memory[tensor.name]))
+        except BaseException:
+            self.close()
+            raise
 
     def __call__(self, frame: Frame) -> NDArray[Any]:
         """(H, W) labels or (C, H, W) probabilities, in the types that the engine gives them."""
         image = self._layout([fitted(checked(frame), self.artifact.height, self.artifact.width)] * self.artifact.batch)
         with self._context.active("running the baseline"):
             cuda = self._context.cuda
-            cuda.memcpy_htod(int(self._entry), image)
+            cuda.memcpy_htod(int(self._memory[self._entry.name]), image)
             if not self._execution.execute_async_v3(self._stream.handle):
                 raise RefusedError("TensorRT refuses to run the baseline")
             self._stream.synchronize()
             result = np.empty(self._result.shape, self._result.dtype)
-            cuda.memcpy_dtoh(result, int(self._exit))
+            cuda.memcpy_dtoh(result, int(self._memory[self._result.name]))
         return np.asarray(result[0])
 
     def close(self) -> None:
         with self._context.active("closing the baseline"):
             while self._memory:
-                self._memory.pop().free()
-            self._entry = self._exit = None
+                self._memory.popitem()[1].free()
             self._execution = self._stream = None
-            self._engine.close()
+            if self._engine is not None:
+                self._engine.close()
 
 
 HOW = "fastscnn-export --input float, then fastscnn-trt build --head-in-engine"

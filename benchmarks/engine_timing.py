@@ -166,9 +166,9 @@ def layer_times(backend: TensorRTBackend, frame: Frame, count: int) -> dict[str,
 
 def _filled(backend: TensorRTBackend, slot: Slot, frame: Frame) -> Program:
     """A program for frames of that size, with the frame in place and one run behind it."""
-    whole = [frame] * backend.artifact.batch
-    program = slot.program(tuple((f.shape[0], f.shape[1]) for f in whole) if slot.resizes else None)
-    backend.fill(program, whole)
+    sizes, arrays = backend.arranged(slot, [frame])
+    program = slot.program(sizes)
+    backend.fill(program, arrays)
     slot.run(program)
     return program
 

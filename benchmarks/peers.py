@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import shlex
 import sys
@@ -89,8 +90,9 @@ def _work(options: argparse.Namespace) -> None:
             artifact = onnx_file.artifact(onnx_file.read(model), str(model))
             int8 = _matching(options.int8, artifact)
             frames, report["frames_of"] = distinct_frames(options.source, artifact)
-            opened = list(competitors(model, options.checkpoint, int8, threads))
-            report["results"].append(compare(opened, frames, artifact, options.rounds))
+            with contextlib.ExitStack() as held:
+                opened = list(competitors(model, options.checkpoint, int8, threads, held))
+                report["results"].append(compare(opened, frames, artifact, options.rounds))
     print(as_table(report))
     name = f"peers-{options.head}"
     command.write_json(str(folder / f"{name}.json"), report)

@@ -184,6 +184,7 @@ class _Exported(AbstractContextManager[Predict]):
 
     def __init__(self, path: Path, classes: ClassSet, device: str, trust: bool) -> None:
         self._segmenter = Segmenter(path, device, trust=trust)
+        log.info("scoring on %s", self._segmenter.device)  # of reduced precision, maybe
         artifact: Artifact = self._segmenter.artifact
         if artifact.classes != classes.classes:
             self._segmenter.close()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..runtime.artifact import MINIMUM_SIDE
-from ..runtime.errors import DeviceError
+from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, checked
 from .checkpoint import Checkpoint
 from .network import FastSCNN
@@ -31,6 +31,7 @@ class Network:
 
     Raises:
         DeviceError: "cuda" was asked for and is not there.
+        UsageError: a device of an inference engine.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Network:
         scales: Sequence[float] = (1.0,),
         zero_skip: bool = False,
     ) -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"device {device!r} runs exported models; a checkpoint runs on 'cpu' or 'cuda'")
         if device == "cuda" and not torch.cuda.is_available():
             raise DeviceError("device 'cuda' was asked for, but PyTorch finds no GPU. Use device 'cpu'")
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

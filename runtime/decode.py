@@ -105,7 +105,8 @@ class Decoder:
         self.probability = probability
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
-        self._recycler: Recycler | None = None
+        self._labels = Recycler(size, np.uint8)
+        self._probabilities: Recycler | None = None
         self._y, self._x = (
             _Axis.between(low, full, align_corners) for low, full in zip(logits_size, size, strict=True)
         )
@@ -129,7 +130,7 @@ class Decoder:
     def labels(self, logits: NDArray[Any]) -> Labels:
         """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
         logits = np.ascontiguousarray(logits, np.float32)
-        result = np.empty(self.size, np.uint8)
+        result: Labels = self._labels.array()
         first, last = int(self._y.cell[0]), int(self._y.cell[-1]) + 1
         threads = self._threads if self._pool else 1
         bands = min(threads * -(-(last - first) // (threads * _ROWS_AT_ONCE)), last - first)
@@ -181,7 +182,8 @@ class Decoder:
         # Between two, the sign of the difference decides.
         every = np.arange(len(y))
         above = self._patches((corners[upper, :, every] - corners[lower, :, every]).T, y, x) > 0
-        winner = np.where(above, upper.astype(np.uint8)[:, None], lower.astype(np.uint8)[:, None])
+        winner = np.multiply(above.view(np.uint8), (upper - lower).astype(np.uint8)[:, None])
+        winner += lower.astype(np.uint8)[:, None]
         many = np.flatnonzero(possible.sum(axis=0) > 2)
         if len(many):
             winner[many] = self._best_of_many(corners[:, :, many], possible[:, many], y[many], x[many])
@@ -273,14 +275,15 @@ class Decoder:
         return wide
 
     def _results(self, classes: int) -> Recycler:
-        if self._recycler is None:
-            self._recycler = Recycler((classes, *self.size))
-        return self._recycler
+        if self._probabilities is None:
+            self._probabilities = Recycler((classes, *self.size))
+        return self._probabilities
 
     def close(self) -> None:
         """End the threads and keep no memory. Nothing may be decoding meanwhile."""
-        if self._recycler:
-            self._recycler.clear()
+        self._labels.clear()
+        if self._probabilities:
+            self._probabilities.clear()
         if self._pool:
             self._pool.shutdown()
             self._pool = None

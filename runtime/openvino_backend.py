@@ -96,7 +96,7 @@ def available() -> list[str]:
 def _core() -> Any:
     try:
         import openvino
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # not there, or its libraries do not load
         raise DeviceError(
             f"OpenVINO cannot be imported ({error}). Install it with: pip install 'fastscnn[openvino]', or use device 'cpu'"
         ) from None

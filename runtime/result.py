@@ -84,7 +84,8 @@ class Result:
             return self.probabilities[:, rows, columns]
         if self._region is None:
             raise UsageError(
-                "this engine ends in labels and tells no probabilities. Use a model with --head prob or logits"
+                "this result has no logits: its engine ends in labels, or it comes from another process. "
+                "Use a model with --head prob, or ask for the region before sending the result"
             )
         return self._region(rows, columns)
 

@@ -84,7 +84,7 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
             return trial
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (FastSCNNError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.debug("an earlier trial cannot be read (%s); trying anew", error)
     return None
 
@@ -268,7 +268,7 @@ def _keep(trial: Trial) -> None:
         place = _place(trial.facts)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, (json.dumps(content, indent=2) + "\n").encode())
-    except (OSError, RuntimeError, FastSCNNError) as error:  # RuntimeError: no home folder
+    except (OSError, FastSCNNError) as error:
         log.debug("the trial's result cannot be kept (%s); the next start tries again", error)
 
 

@@ -33,6 +33,7 @@ WRONG = {  # arguments that every user gives one day, and the exit code
     "fastscnn-eval": (["absent.onnx", "--data", "absent"], 2),
     "fastscnn-import": (["absent.pth"], 4),
     "fastscnn-doctor": (["absent.onnx"], 4),
+    "fastscnn-quantize": (["absent.onnx", "--calibration", "absent"], 4),
 }
 WITH_TORCH = ("fastscnn-export", "fastscnn-import", "fastscnn-train")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}

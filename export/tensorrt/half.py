@@ -58,6 +58,9 @@ def to_half(graph: bytes, artifact: Artifact, head: bool, source: str) -> bytes:
     whole = onnx.load_model_from_string(graph)
     if artifact.precision == "int8":
         whole = onnx.version_converter.convert_version(whole, _HALF_SCALES)
+        told = [value for value in whole.graph.value_info if value.name == LOGITS]
+        del whole.graph.value_info[:]  # the conversion told every tensor's type, which the head's would contradict
+        whole.graph.value_info.extend(told)
         graph = whole.SerializeToString()
     _check_weights(whole)
     float_head = head and artifact.head == "prob"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...model.metrics import Confusion
 from ...model.street import Street
 from ...runtime import engine_file, onnx_file
+from ...runtime.agreement import clear, share
 from ...runtime.artifact import Artifact
 from ...runtime.decode import Decoder, argmax
 from ...runtime.engine_file import EngineDescription
@@ -73,8 +74,7 @@ class Comparison:
         self.differing += int(differing.sum())
         self.clearly += int((differing & clear).sum())
         if answer.logits is not None and expected.logits is not None:
-            share = float(np.abs(answer.logits - expected.logits).max()) / _range(expected.logits)
-            self.logits = float(np.maximum(share, self.logits or 0.0))  # keeps NaN
+            self.logits = float(np.maximum(share(answer.logits, expected.logits), self.logits or 0.0))  # keeps NaN
 
     def __str__(self) -> str:
         error = (
@@ -184,10 +184,14 @@ def _batch(frames: Sequence[Named], artifact: Artifact) -> NDArray[np.generic]:
 def _compare(answers: Sequence[Sequence[Answer]], artifact: Artifact, comparisons: Sequence[Comparison]) -> None:
     """A batch: the answers of each side, the reference's first."""
     expected, *others = answers
-    clear = [_clear(answer, artifact, comparisons[0].tolerance) for answer in expected] if comparisons else []
+    size = (artifact.height, artifact.width)
+    distinct: list[NDArray[np.bool_]] = []
+    for answer in expected if comparisons else []:
+        assert answer.logits is not None, "a reference always tells its logits"
+        distinct.append(clear(answer.logits, size, comparisons[0].tolerance))
     for given, comparison in zip(others, comparisons, strict=True):
-        for answer, reference, distinct in zip(given, expected, clear, strict=True):
-            comparison.add(answer, reference, distinct)
+        for answer, reference, apart in zip(given, expected, distinct, strict=True):
+            comparison.add(answer, reference, apart)
 
 
 def _score(
@@ -218,23 +222,6 @@ def _frames(source: str | Path | None, artifact: Artifact) -> Iterator[Named]:
     else:
         with Source(str(source)) as opened:
             yield from opened
-
-
-def _clear(answer: Answer, artifact: Artifact, tolerance: float) -> NDArray[np.bool_]:
-    """(H, W): where the two best classes lie further apart than the tolerance."""
-    assert answer.logits is not None, "a reference always tells its logits"
-    size = (artifact.width, artifact.height)
-    best = np.full(size[::-1], -np.inf, np.float32)
-    second = best.copy()
-    for plane in answer.logits:  # half-pixel centres, as F.interpolate
-        full = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
-        second = np.maximum(second, np.minimum(best, full))
-        best = np.maximum(best, full)
-    return best - second > tolerance * _range(answer.logits)
-
-
-def _range(logits: NDArray[np.float32]) -> float:
-    return max(float(logits.max() - logits.min()), 1e-12)
 
 
 def _source(engine: Path, onnx: str | Path | None, description: EngineDescription) -> tuple[bytes, str]:

@@ -41,7 +41,9 @@ class TensorRTBackend:
     """Runs a `.plan` that fastscnn-trt built, on the first GPU. Any number of threads may call it.
 
     At most `in_flight` calls run at once, each with an execution context, stream and buffers of its own; others wait.
-    A frame is copied once into page-locked memory; results are copies, theirs for as long as they are held.
+    A frame is copied once into page-locked memory; results are copies, the caller's for as long as they are held.
+    Of the timings, `prepare` is the copy into page-locked memory, after a wait for a free slot; `forward` is all that the GPU
+    does, from copying the frame in to copying the result out, and `decode` the copy out of page-locked memory.
 
     Args:
         memory: one of MEMORY. "auto" takes pinned, or on a device that shares the CPU's memory whichever is fastest there.
@@ -106,7 +108,7 @@ class TensorRTBackend:
                 log.info("no CUDA graph, so each frame is launched step by step: %s", note)
             how = "CUDA graph" if slot.replays else "stream"
             self.device = f"{gpu.name} ({gpu.target}), {engine.binding.name}, {mode} memory, {how}"
-            self._resizes, self._result = slot.resizes, slot.result
+            self._result = slot.result
             self._results = Recycler(slot.output.host.shape, slot.output.host.dtype.name)
             self._decoder = resources.decoder = Decoder.of(self.artifact, threads or usable_cores())
         except BaseException:
@@ -119,14 +121,16 @@ class TensorRTBackend:
 
     def run_frames(self, frames: Sequence[Frame]) -> Raw:
         """A batch of frames of any size (see `frame.checked`), padded with its last; the GPU resizes where it can."""
-        batch = [*frames, *[frames[-1]] * (self.artifact.batch - len(frames))]
+        started = time.perf_counter()
         with self.slot("segmenting") as slot:
-            if not self._resizes:
-                started = time.perf_counter()
-                image = self._layout([fitted(frame, self.artifact.height, self.artifact.width) for frame in batch])
-                return self._run(slot, None, [image], started)
-            sizes: Sizes = tuple((frame.shape[0], frame.shape[1]) for frame in batch)
-            return self._run(slot, sizes, batch)
+            return self._run(slot, *self.arranged(slot, frames), started)
+
+    def arranged(self, slot: Slot, frames: Sequence[Frame]) -> tuple[Sizes | None, list[NDArray[Any]]]:
+        """What a slot's program is made for and filled with: the frames, or the engine's input where the CPU makes it."""
+        batch = [*frames, *[frames[-1]] * (self.artifact.batch - len(frames))]
+        if slot.resizes:
+            return tuple((frame.shape[0], frame.shape[1]) for frame in batch), batch
+        return None, [self._layout([fitted(frame, self.artifact.height, self.artifact.width) for frame in batch])]
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
         return self._decoder.labels(logits)

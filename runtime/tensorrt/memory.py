@@ -21,7 +21,7 @@ class Buffer:
     mapped: page-locked, the GPU works in it across the bus, or in the memory that a Jetson's CPU and GPU share.
     managed: the driver moves pages as they are touched, or on a Jetson keeps caches coherent.
 
-    Made, used and freed with the context current.
+    Made, used and freed with the context current; one that could not be made whole frees itself (see Context.active).
     """
 
     def __init__(self, context: Context, mode: str, shape: tuple[int, ...], dtype: str, stream: Any) -> None:
@@ -40,15 +40,11 @@ class Buffer:
         flags = cuda.host_alloc_flags.DEVICEMAP if mode == "mapped" else 0
         self.host = cuda.pagelocked_empty(shape, dtype, mem_flags=flags)
         self._owner = self.host.base
-        try:
-            if mode == "mapped":
-                self.device = int(self._owner.get_device_pointer())
-            else:
-                self._twin = cuda.mem_alloc(self.host.nbytes)
-                self.device = int(self._twin)
-        except cuda.Error:
-            self._owner.free()
-            raise
+        if mode == "mapped":
+            self.device = int(self._owner.get_device_pointer())
+        else:
+            self._twin = cuda.mem_alloc(self.host.nbytes)
+            self.device = int(self._twin)
 
     def upload(self) -> None:
         if self._twin is not None:

@@ -122,27 +122,24 @@ class Slot:
         return all(size == (self._artifact.height, self._artifact.width) for size in sizes)
 
     def _made(self, sizes: Sizes | None) -> Program:
-        upload: list[Step] = []
         prepare: list[Step] = []
         inputs: list[Buffer] = []
-        try:
-            if sizes is None:
-                inputs.append(Buffer(self._context, self.mode, self.entry.shape, self.entry.dtype, self.stream))
-                address = inputs[0].device
-            else:
-                address = self._entry()
-                step = _bytes(self.entry) // self._artifact.batch
-                for index, size in enumerate(sizes):
-                    buffer = Buffer(self._context, self.mode, (*size, 3), "uint8", self.stream)
-                    inputs.append(buffer)
-                    prepare.append(self._resized(size, buffer, address + index * step))
-        except BaseException:
-            for buffer in inputs:
-                buffer.free()
-            raise
-        upload += [buffer.upload for buffer in inputs]
-        stages = {"upload": upload, "prepare": prepare, "forward": [self._forward(address)]}
-        stages |= {"decode": list(self._decoding), "download": [self.output.download]}
+        if sizes is None:
+            inputs.append(Buffer(self._context, self.mode, self.entry.shape, self.entry.dtype, self.stream))
+            address = inputs[0].device
+        else:
+            address = self._entry()
+            step = _bytes(self.entry) // self._artifact.batch
+            for index, size in enumerate(sizes):
+                buffer = Buffer(self._context, self.mode, (*size, 3), "uint8", self.stream)
+                inputs.append(buffer)
+                prepare.append(self._resized(size, buffer, address + index * step))
+        stages = {"upload": [buffer.upload for buffer in inputs], "prepare": prepare}
+        stages |= {
+            "forward": [self._forward(address)],
+            "decode": list(self._decoding),
+            "download": [self.output.download],
+        }
         return Program(self._context, self.stream, inputs, stages, self._graphs)
 
     def _resized(self, size: tuple[int, int], source: Buffer, target: int) -> Step:

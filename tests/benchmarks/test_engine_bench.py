@@ -13,13 +13,14 @@ import pytest
 import torch
 from installing import StandInGpu
 
-from fastscnn.benchmarks import bench, engine_report, engine_timing, gpu, gpu_steps, power, traffic
+from fastscnn.benchmarks import bench, engine_report, engine_timing, gpu, gpu_goals, gpu_steps, power, traffic
 from fastscnn.benchmarks.protocol import Summary
 from fastscnn.export import export
 from fastscnn.export.tensorrt import BuildOptions
 from fastscnn.model.network import FastSCNN
 from fastscnn.runtime import Artifact, Segmenter, onnx_file
 from fastscnn.runtime.engine_file import EngineLayer
+from fastscnn.runtime.gpu import first
 
 Exported = Callable[..., Path]
 
@@ -170,6 +171,15 @@ def test_pipelined_frames_are_counted_once(standin: StandInGpu, exported: Export
         assert len(times) == 6 and Summary.of(times).min > 0
 
 
+def test_an_engine_that_takes_floats_and_has_no_kernels_is_timed_too(
+    standin: StandInGpu, exported: Exported, frames: list[np.ndarray]
+) -> None:
+    plain = standin.engine(exported("cls", input="float"), inside=True)
+    with Segmenter(plain) as segmenter:
+        backend = engine_timing.backend_of(segmenter)
+        assert engine_timing.stage_times(backend, frames[0], 0, 2)["forward"].median > 0
+
+
 @pytest.fixture
 def suite(standin: StandInGpu, monkeypatch: pytest.MonkeyPatch) -> StandInGpu:
     """`build` of the stand-in in place of TensorRT's."""
@@ -221,6 +231,34 @@ def test_the_suite_ends_with_a_table_and_survives_a_step(
     assert lines[-1].startswith("soak") and "frames in 1 s" in lines[-1]
     assert any("FAILED RuntimeError: not today" in line for line in lines)
     assert "3 steps failed: other frame sizes, torch eager, torch compile" in said.err
+
+
+def test_goals_are_held_against_what_was_measured() -> None:
+    results: dict[str, Any] = {
+        "cls": {"forward_and_decode_per_second": 3000, "floor_ratio": 3.01, "decode_share": 0.05},
+        "correctness cls": {"labels": [1.0, 0.9979]},
+    }
+    found = {goal["name"]: goal["holds"] for goal in gpu_goals.goals(results)}
+    assert list(found.values()) == [True, False, None, True, False]
+    text = gpu_goals.as_text(gpu_goals.goals(results))
+    assert "DOES NOT HOLD" in text and "not measured" in text and "3,000 frames/s, bound 3,000: holds" in text
+    assert all(goal["holds"] is None for goal in gpu_goals.goals({}))
+
+
+@pytest.mark.gpu
+def test_the_suite_on_a_real_gpu(tmp_path: Path) -> None:
+    """A short one; only PyTorch, which is the CPU's in CI, may be missing."""
+    if first() is None:
+        pytest.skip("no GPU")
+    pytest.importorskip("pycuda")
+    report = tmp_path / "gpu.json"
+    gpu.main(["--json", str(report), "--res", "256x512", "128x256", "--frames", "20", "--soak", "3"])
+    found = json.loads(report.read_text())
+    assert set(found["failures"]) <= {"torch eager", "torch compile"}, found["failures"]
+    measured = found["results"]["cls"]
+    assert measured["notes"] == [] and measured["device"].endswith("CUDA graph")
+    assert measured["floor_ratio"] > 0.5, "the network's own traffic cannot move faster than a copy, but for the caches"
+    assert len(measured["layers"]) > 10
 
 
 def test_what_does_not_fit_into_the_time_is_left_out() -> None:

@@ -1,5 +1,6 @@
 """The comparison with peers and the measurement of growth: as a user runs them, and what they must refuse."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -77,8 +78,9 @@ def test_a_quantised_file_takes_part_at_its_own_resolution(tmp_path: Path) -> No
     model = export("cls", (64, 96), output=tmp_path / "model.onnx")
     artifact = onnx_file.artifact(onnx_file.read(model), "model")
     assert peers._matching([model], artifact) == model
-    opened = field.competitors(model, None, model, 1)
-    names = [one.name for one in (next(opened) for _ in range(10)) if one.run is not None]
+    with contextlib.ExitStack() as held:
+        opened = field.competitors(model, None, model, 1, held)
+        names = [one.name for one in (next(opened) for _ in range(10)) if one.run is not None]
     assert {
         f"{OURS}, INT8, cpu",
         f"{OURS}, INT8, openvino",

@@ -64,7 +64,7 @@ def _escape(path: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "kind", "what"),
     [
-        (_abort, "CRASH", "a crash, exit code -6"),
+        (_abort, "CRASH", "a crash, exit code -"),
         (_hang, "CRASH", "a hang"),
         (_undocumented, "FAULT", "KeyError"),
         (_greedy, "FAULT", "MemoryError"),

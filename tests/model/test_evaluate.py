@@ -180,3 +180,13 @@ def test_errors(command: Command, data: Path, weights: Path, tmp_path: Path) -> 
     ):
         done = command("fastscnn-eval", *arguments)
         assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+def test_devices_of_engines_are_for_exported_models(
+    command: Command, data: Path, weights: Path, tmp_path: Path
+) -> None:
+    done = command("fastscnn-eval", weights, "--data", data, "--device", "openvino")
+    assert (done.returncode, "runs exported models" in done.stderr) == (2, True)
+    model = export("cls", (96, 128), weights, output=tmp_path / "m.onnx")
+    done = command("fastscnn-eval", model, "--data", data, "--device", "openvino", "--frames", 1)
+    assert (done.returncode, "scoring on OpenVINO CPU fp32" in done.stderr) == (0, True)

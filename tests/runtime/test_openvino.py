@@ -306,6 +306,24 @@ def test_without_openvino_onnxruntime_runs_and_nothing_is_said(shipped: Exported
     assert not (tmp_path / "fastscnn").exists(), "a trial without a rival"
 
 
+def test_an_openvino_that_is_installed_and_broken(shipped: Exported, tmp_path: Path) -> None:
+    broken = tmp_path / "site" / "openvino"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
+    code = (
+        "import sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from fastscnn import Segmenter\n"
+        "with Segmenter(sys.argv[1]) as segmenter:\n"
+        "    print(segmenter.device)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", code, shipped(), broken.parent]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ONNX Runtime CPU")
+
+
 def test_without_onnxruntime_openvino_runs(shipped: Exported, tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -3,11 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
+import onnx
 import pytest
 
 from fastscnn.export import export
 from fastscnn.export.quantisation import Quantised, quantise
 from fastscnn.export.tensorrt import BuildOptions, build
+from fastscnn.export.tensorrt.half import to_half
 from fastscnn.model import CITYSCAPES
 from fastscnn.model.checkpoint import save, untrained
 from fastscnn.model.variant import VARIANTS
@@ -48,6 +50,9 @@ def test_a_prob_head_in_the_engine(streets: Path, tmp_path: Path) -> None:
     """Its ReduceMax has another form in the opset of FP16 scales."""
     full = export("prob", (64, 96), output=tmp_path / "full.onnx")
     made = quantise(full, streets, tmp_path / "int8.onnx", least=0.8)
+    converted = onnx.load_from_string(to_half(made.path.read_bytes(), made.artifact, True, "m"))
+    onnx.checker.check_model(converted, full_check=True)
+    assert {o.version for o in converted.opset_import if o.domain == ""} == {19}, "the first with FP16 scales"
     options = BuildOptions(flavour="rtx", targets=("sm86",), head_in_engine=True)
     built = build(made.path, tmp_path / "e.plan", options)
     assert built.description.precision == "int8"

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from fastscnn.benchmarks.bench import main as bench
 from fastscnn.export.quantisation import Quantised, quantise
 from fastscnn.export.quantisation.cli import main
 from fastscnn.export.quantisation.sensitivity import as_text
@@ -180,6 +181,12 @@ def test_the_trial_of_engines_takes_an_int8_file(
     assert agreement_bound.REDUCED < held.entries["openvino"].difference < agreement_bound.QUANTISED
     with Segmenter(int8.path, "openvino") as segmenter:
         assert (segmenter.precision, segmenter.device[:18]) == ("int8", "OpenVINO CPU int8 ")
+
+
+def test_the_bench_takes_it_with_a_baseline(int8: Quantised, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--baseline", "--burn-in", "1", "--frames", "2", "--device", "cpu", "--json", "-"]
+    assert bench([str(int8.path), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == "int8"
 
 
 def test_the_dearest_convolutions_are_those_to_keep(int8: Quantised, full: Path, streets: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Frame → labels through the whole TensorRT path, on a stand-in GPU that runs the real kernels, against ONNX Runtime."""
 
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -255,14 +256,19 @@ def test_closing_from_another_thread_frees_everything(standin: StandInGpu, expor
     standin.assert_clean()
 
 
+@pytest.mark.parametrize(
+    ("opened", "said"), [(Segmenter, "unclosed Segmenter of .*plan"), (TensorRTBackend, r"engine\.plan was not closed")]
+)
 def test_a_forgotten_one_warns_and_frees_everything(
-    standin: StandInGpu, exported: Exported, frames: Frames, recwarn: pytest.WarningsRecorder
+    standin: StandInGpu, exported: Exported, frames: Frames, opened: Callable[..., Any], said: str
 ) -> None:
-    import gc
-
-    segmenter = Segmenter(standin.engine(exported("cls")))
-    segmenter(frames[0])
-    with pytest.warns(ResourceWarning, match=r"engine\.plan was not closed"):
-        del segmenter
+    one = opened(standin.engine(exported("cls")))
+    if isinstance(one, Segmenter):
+        one(frames[0])
+    else:
+        one.run(frames[0][None])
+    with pytest.warns(ResourceWarning, match=said) as warned:
+        del one
         gc.collect()
+    assert len(warned) == 1
     standin.assert_clean()
