@@ -82,6 +82,7 @@ def rectangles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
 def oldest_python() -> str:
     """JetPack 6's Python 3.10 where there is one, else the one that runs the tests."""
     places = [shutil.which("python3.10") or "", *Path.home().glob(".pyenv/versions/3.10.*/bin/python")]

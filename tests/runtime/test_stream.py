@@ -265,7 +265,7 @@ def test_deadlines_are_counted_per_frame(exported: Exported, frames: Frames, cap
 
 
 def test_a_wait_for_another_threads_frame_counts_against_the_deadline(segmenter: Segmenter, frames: Frames) -> None:
-    lock = segmenter._backend._one_at_a_time  # type: ignore[attr-defined]
+    lock = segmenter._backend._turn  # type: ignore[attr-defined]
     with lock:
         caller = threading.Thread(target=segmenter, args=(frames[0],))
         caller.start()

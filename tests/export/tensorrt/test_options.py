@@ -23,7 +23,7 @@ NEW = Binding("tensorrt", "10.3.0", None)
     ("wrong", "message"),
     [
         ({"precision": "fp61"}, "Did you mean 'fp16'"),
-        ({"precision": "int8"}, "'int8' is unknown; expected one of fp32, fp16"),
+        ({"precision": "int8"}, "'int8' is unknown; expected one of fp16, fp32"),
         ({"flavour": "trt"}, "expected one of tensorrt, rtx"),
         ({"workspace": 1000}, "expected at least 1MiB"),
         ({"opt_level": 6}, "expected 0 to 5"),

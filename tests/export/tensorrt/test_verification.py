@@ -55,7 +55,7 @@ def device(monkeypatch: pytest.MonkeyPatch, made: Path) -> Callable[..., None]:
         whole = onnxruntime.InferenceSession(model)
 
         class Backend:
-            def __init__(self, path: Path, *, decode: bool) -> None:
+            def __init__(self, path: Path, *, decode: bool, trust: bool) -> None:
                 assert not decode, "the engine is to be compared, not the kernels after it"
                 self.name = engine_file.read_description(path).tensors[-1].name
 
