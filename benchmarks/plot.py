@@ -89,7 +89,9 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def plot_growth(path: Path, sweeps: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]]) -> None:
-    """Two rows of panels, a column a sweep: milliseconds a frame above, peak memory below, a line a device; logarithmic axes.
+    """Two rows of panels, a column a sweep: milliseconds a frame above, peak memory below, a line a device.
+
+    Resolution grows on logarithmic axes, where a power is a straight line; all else on linear ones that begin at zero.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -98,18 +100,35 @@ def plot_growth(path: Path, sweeps: Mapping[str, Mapping[str, Sequence[tuple[flo
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure, panels = pyplot.subplots(
         2, len(sweeps), figsize=(3.2 * len(sweeps), 5.5), layout="constrained", squeeze=False
     )
     for column, (sweep, lines) in enumerate(sweeps.items()):
+        power = sweep == "resolution"
+        places = sorted({p[0] / (1e6 if power else 1) for points in lines.values() for p in points})
         for row, title in enumerate(("ms a frame", "peak MB of the process")):
             axes = panels[row, column]
             for device, points in lines.items():
-                axes.plot([p[0] for p in points], [p[1 + row] for p in points], marker="o", label=device)
-            axes.set(xscale="log", yscale="log", xlabel="pixels" if sweep == "resolution" else sweep)
+                axes.plot(
+                    [p[0] / (1e6 if power else 1) for p in points],
+                    [p[1 + row] for p in points],
+                    marker="o",
+                    label=device,
+                )
+            axes.set_xlabel("megapixels" if power else sweep)
+            if power:
+                axes.set(xscale="log", yscale="log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_minor_locator(NullLocator())
+            else:
+                axes.set_ylim(0, None)
+            axes.set_xticks(places, [f"{place:.3g}" for place in places])
             if not column:
                 axes.set_ylabel(title)
-            axes.grid(alpha=0.3, which="both")
+            axes.grid(alpha=0.3)
     panels[0, 0].legend(fontsize=8)
     _save(figure, path)

@@ -9,7 +9,6 @@ no second pass over the map suffices.
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
-_ROWS_AT_ONCE = 96  # rows of cells that one thread labels at a time: few, so that they stay in its cache
 _WHOLE: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64}  # bytes → a number of that size
 _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponentials can vanish
 
@@ -86,7 +84,7 @@ class Decoder:
     Args:
         logits_size: (h, w) of the logits.
         size: (H, W) of the result; any ratio.
-        threads: that share the work.
+        threads: that share the work of `probabilities`.
         align_corners: the first and last sample lie on the first and last pixel, as PyTorch's option of that name has it;
             otherwise pixels have half-pixel centres, as in this project's own exports.
         probability: "softmax" over the classes, or "sigmoid" of each class by itself.
@@ -103,7 +101,6 @@ class Decoder:
     ) -> None:
         self.logits_size, self.size, self.align_corners = logits_size, size, align_corners
         self.probability = probability
-        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
         self._labels = Recycler(size, np.uint8)
         self._probabilities: Recycler | None = None
@@ -129,45 +126,23 @@ class Decoder:
 
     def labels(self, logits: NDArray[Any]) -> Labels:
         """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
+        # On one thread: the steps are so short that two would wait for the interpreter, and for each other.
         logits = np.ascontiguousarray(logits, np.float32)
-        result: Labels = self._labels.array()
-        first, last = int(self._y.cell[0]), int(self._y.cell[-1]) + 1
-        threads = self._threads if self._pool else 1
-        bands = min(threads * -(-(last - first) // (threads * _ROWS_AT_ONCE)), last - first)
-        edges = np.linspace(first, last, bands + 1).astype(int).tolist()
-
-        def settle(band: tuple[int, int]) -> None:
-            self._label_band(logits, *band, result)
-
-        for _ in (self._pool.map if self._pool else map)(settle, itertools.pairwise(edges)):
-            pass
-        return result
-
-    def _label_band(self, logits: Floats, first: int, last: int, result: Labels) -> None:
-        """The rows of the result that lie in cells `first` to `last`, written where they belong."""
         rows, columns = self._y.slots, self._x.slots
-        samples = [*self._y.near[first:last], self._y.far[last - 1]]  # above each row of cells, and below the last
-        low = argmax(logits[:, samples[0] : samples[-1] + 1])[np.array(samples) - samples[0]]
-        corners = cv2.copyMakeBorder(low, 0, 0, 1, 1, cv2.BORDER_REPLICATE)
+        corners = cv2.copyMakeBorder(argmax(logits), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         one = corners[:-1, :-1]
         mixed = (one != corners[:-1, 1:]) | (one != corners[1:, :-1]) | (one != corners[1:, 1:])
-        canvas = np.empty((last - first, rows, one.shape[1] * columns), np.uint8)
+        canvas = np.empty((one.shape[0], rows, one.shape[1] * columns), np.uint8)
         canvas[:] = np.repeat(one, columns, axis=1)[:, None]
         whole = _WHOLE.get(columns)  # a row of a cell is written as one number, where there is one of its size
-        cells = canvas.view(whole or np.uint8).reshape(last - first, rows, one.shape[1], -1)
+        cells = canvas.view(whole or np.uint8).reshape(one.shape[0], rows, one.shape[1], -1)
         down, across = np.nonzero(mixed)
         for start in range(0, len(down), _CELLS_AT_ONCE):
             y, x = down[start : start + _CELLS_AT_ONCE], across[start : start + _CELLS_AT_ONCE]
-            settled = self._settled(logits, y + first, x)
-            cells[y, :, x] = settled.view(whole or np.uint8).reshape(len(y), rows, -1)
-        here = slice(*np.searchsorted(self._y.cell, [first, last]).tolist())
-        place = self._y.place
-        down_to = (
-            slice(place.start + here.start - first * rows, place.start + here.stop - first * rows)
-            if isinstance(place, slice)
-            else place[here] - first * rows
-        )
-        result[here] = canvas.reshape(-1, one.shape[1] * columns)[down_to][:, self._x.place]
+            cells[y, :, x] = self._settled(logits, y, x).view(whole or np.uint8).reshape(len(y), rows, -1)
+        result: Labels = self._labels.array()
+        result[:] = canvas.reshape(-1, one.shape[1] * columns)[self._y.place][:, self._x.place]
+        return result
 
     def _settled(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Labels:
         """(n, slots) labels of the n cells at rows y and columns x, whose corners disagree."""

@@ -137,16 +137,16 @@ def test_a_closed_decoder_still_answers() -> None:
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("threads", [2, 5, 64])
-def test_bands_of_any_number_meet_without_a_seam(threads: int, align_corners: bool) -> None:
+def test_any_number_of_threads_gives_the_same(threads: int, align_corners: bool) -> None:
     logits = logits_of(19, (13, 20), smooth=1)
-    expected = Decoder((13, 20), (101, 160), align_corners=align_corners).labels(logits)
-    assert np.array_equal(Decoder((13, 20), (101, 160), threads, align_corners=align_corners).labels(logits), expected)
+    one, many = (Decoder((13, 20), (101, 160), n, align_corners=align_corners) for n in (1, threads))
+    assert np.array_equal(many.labels(logits), one.labels(logits))
+    assert np.array_equal(many.probabilities(logits), one.probabilities(logits))
 
 
-def test_more_rows_than_one_band_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_mixed_cells_than_are_settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = logits_of(5, (40, 9), smooth=1)
     expected = Decoder((40, 9), (320, 72)).labels(logits)
-    monkeypatch.setattr(decode, "_ROWS_AT_ONCE", 3)
     monkeypatch.setattr(decode, "_CELLS_AT_ONCE", 7)
     assert np.array_equal(Decoder((40, 9), (320, 72)).labels(logits), expected)
 

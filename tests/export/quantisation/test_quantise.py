@@ -101,11 +101,11 @@ def test_other_heads_and_inputs(exported: Exported, streets: Path, tmp_path: Pat
     full = exported(head, (64, 96), **options)
     made = quantise(full, streets, tmp_path / "m.onnx", least=0.9)
     assert made.artifact.batch == 3
+    assert agreement(made.path, full, streets) > 0.9, "8x12 cells: one that changes is one of a hundred"
     frame = cv2.imread(str(streets / "0.png"))
-    with Segmenter(full, "cpu") as ours, Segmenter(made.path, "cpu") as theirs:
-        one, other = ours(frame), theirs(frame)
-    assert np.mean(one.labels == other.labels) > 0.9
     if head == "prob":
+        with Segmenter(full, "cpu") as ours, Segmenter(made.path, "cpu") as theirs:
+            one, other = ours(frame), theirs(frame)
         assert np.abs(one.probabilities - other.probabilities).mean() < 0.02
         (alone,) = open_session(made.path.read_bytes(), "m", "cpu", 1).run(
             None, {"image": np.stack([frame] * 3)[:, ::2, ::2][:, :, :96]}
