@@ -24,6 +24,7 @@ Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
+_BYTES_AT_ONCE = 4_000_000  # of probabilities, that one of several threads computes at a time
 _WHOLE: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64}  # bytes → a number of that size
 _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponentials can vanish
 
@@ -72,6 +73,14 @@ class _Axis:
             place=slice(int(place[0]), int(place[0]) + size) if steady else place,
         )
 
+    def places(self, first: int, last: int) -> tuple[slice, NDArray[np.intp] | slice]:
+        """The result positions in cells `first` to `last`, and where these lie on those cells' part of the canvas."""
+        here = slice(*np.searchsorted(self.cell, [first, last]).tolist())
+        begin = first * self.slots
+        if isinstance(self.place, slice):
+            return here, slice(self.place.start + here.start - begin, self.place.start + here.stop - begin)
+        return here, self.place[here] - begin
+
     def taps(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Sample before, sample after and weight of the latter, at each result position of a part."""
         cell = self.cell[part]
@@ -101,6 +110,7 @@ class Decoder:
     ) -> None:
         self.logits_size, self.size, self.align_corners = logits_size, size, align_corners
         self.probability = probability
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "fastscnn-decode") if threads > 1 else None
         self._labels = Recycler(size, np.uint8)
         self._probabilities: Recycler | None = None
@@ -201,11 +211,15 @@ class Decoder:
         wide = self._widened(shifted.reshape(samples * classes, -1)).reshape(samples, classes, width)
         result = self._results(classes).array()
 
-        def settle(cell: int) -> None:  # whole rows of cells: larger steps release the interpreter for longer
-            rows = slice(*np.searchsorted(self._y.cell, [cell, cell + 1]))
-            near, far = wide[self._y.near[cell]], wide[self._y.far[cell]]
-            values = (far - near) * self._y.weight[rows, None, None]
-            values += near
+        def settle(cells: tuple[int, int]) -> None:
+            some = slice(*cells)
+            near, far = wide[self._y.near[some]], wide[self._y.far[some]]
+            far -= near
+            weights = self._y.weights[some] if len(self._y.weights) > 1 else self._y.weights
+            values = far[:, None] * weights[:, :, None, None]
+            values += near[:, None]
+            rows, place = self._y.places(*cells)
+            values = values.reshape(-1, classes, width)[place]
             if not safe:
                 values -= values.max(axis=1, keepdims=True)
             flat = values.reshape(-1, width)
@@ -217,7 +231,13 @@ class Decoder:
             share = np.reciprocal(values.sum(axis=1))
             np.multiply(values.transpose(1, 0, 2), share, out=result[:, rows])
 
-        for _ in (self._pool.map if self._pool else map)(settle, range(self._y.cell[0], self._y.cell[-1] + 1)):
+        # Large steps: before each, a thread waits for the interpreter.
+        first, last = int(self._y.cell[0]), int(self._y.cell[-1]) + 1
+        threads = self._threads if self._pool else 1
+        most = max(_BYTES_AT_ONCE // (self._y.slots * classes * width * 4), 1)
+        step = min(most, -(-(last - first) // threads)) if threads > 1 else 1
+        parts = [(start, min(start + step, last)) for start in range(first, last, step)]
+        for _ in (self._pool.map if self._pool else map)(settle, parts):
             pass
         return result
 
