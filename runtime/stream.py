@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ def _every(frames: Iterable[Any], segment: Segment, batch: int, tally: _Tally) -
     """All frames; the source is read on the caller's thread, and only while fewer than two batches are in flight."""
     source = iter(frames)
     failure: Exception | None = None
-    workers = ThreadPoolExecutor(IN_FLIGHT, _WORKERS)
+    workers = _borrowed()
     waiting: deque[tuple[list[Arrived], Future[list[Result]]]] = deque()
     try:
         ended = False
@@ -142,12 +142,37 @@ def _every(frames: Iterable[Any], segment: Segment, batch: int, tally: _Tally) -
                 some, future = waiting.popleft()
                 yield from _told(tally, some, future.result())
     finally:
-        for _, future in waiting:
-            future.cancel()
-        # The garbage collector may close a stream on any thread, and none can wait for itself.
-        workers.shutdown(wait=not threading.current_thread().name.startswith(_WORKERS))
+        under_way = [future for _, future in waiting if not future.cancel()]
+        if workers in _lent:  # not so in a fork's child, whose futures nobody completes
+            # The garbage collector may close a stream on any thread, and none can wait for itself.
+            if not threading.current_thread().name.startswith(_WORKERS):
+                wait(under_way)
+            _returned(workers)
     if failure:
         raise failure
+
+
+# Threads of streams that have ended serve the next ones: OpenCV loses 900 bytes with every thread that has resized a picture.
+_idle: deque[ThreadPoolExecutor] = deque(maxlen=4)
+_lent: set[ThreadPoolExecutor] = (
+    set()
+)  # referred to here, else the garbage collector ends their threads before the stream
+if hasattr(os, "register_at_fork"):  # a child has no threads but the one that forked
+    os.register_at_fork(after_in_child=lambda: (_idle.clear(), _lent.clear()))
+
+
+def _borrowed() -> ThreadPoolExecutor:
+    try:
+        workers = _idle.pop()
+    except IndexError:
+        workers = ThreadPoolExecutor(IN_FLIGHT, _WORKERS)
+    _lent.add(workers)
+    return workers
+
+
+def _returned(workers: ThreadPoolExecutor) -> None:
+    _idle.append(workers)  # the oldest ends where too many are idle
+    _lent.discard(workers)
 
 
 def _freshest(frames: Iterable[Any], segment: Segment, batch: int, tally: _Tally) -> Results:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastscnn.runtime import FrameError, Latency, Result, Segmenter, Stream, UsageError
+from fastscnn.runtime.stream import IN_FLIGHT
 
 Exported = Callable[..., Path]
 Frames = list[np.ndarray]
@@ -28,7 +29,11 @@ def segmenter(exported: Exported) -> Iterator[Segmenter]:
     with Segmenter(exported(resolution=(64, 64)), threads=1) as opened:
         yield opened
     gc.collect()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("fastscnn")]
+    assert not [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("fastscnn") and "stream" not in thread.name
+    ]
 
 
 class Camera:
@@ -150,7 +155,9 @@ def test_a_failing_consumer_stops_the_producer_and_frees_the_frames(
     time.sleep(0.05)
     assert camera.given == given
     assert [frame() for frame in alive] == [None]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastscnn")]
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("fastscnn") and "stream" not in thread.name
+    ]
 
 
 @pytest.mark.parametrize("drop", DROPS)
@@ -187,9 +194,36 @@ def test_a_stream_that_the_garbage_collector_finds_on_its_own_thread(
     finally:
         gc.enable()
     deadline = time.monotonic() + 20
-    while [thread for thread in threading.enumerate() if thread.name.startswith("fastscnn")]:
+    while [
+        thread for thread in threading.enumerate() if thread.name.startswith("fastscnn") and "stream" not in thread.name
+    ]:
         time.sleep(0.01)
         assert time.monotonic() < deadline
+
+
+def test_streams_one_after_another_share_their_threads(segmenter: Segmenter, frames: Frames) -> None:
+    def working() -> set[int]:
+        return {thread.native_id or 0 for thread in threading.enumerate() if "fastscnn-stream" in thread.name}
+
+    list(segmenter.stream(frames))
+    before = working()
+    for _ in range(10):
+        list(segmenter.stream(frames))
+        next(segmenter.stream(frames))  # abandoned
+        with pytest.raises(FrameError):
+            list(segmenter.stream([*frames, np.zeros(3)]))
+    gc.collect()
+    assert working() == before
+    many = [segmenter.stream(frames) for _ in range(8)]
+    for stream in many:
+        next(stream)
+    for stream in many:
+        stream.close()
+    deadline = time.monotonic() + 20
+    while len(working()) > 4 * IN_FLIGHT:
+        time.sleep(0.01)
+        assert time.monotonic() < deadline
+    assert len(list(segmenter.stream(frames))) == len(frames)
 
 
 def test_a_source_that_fails_while_frames_are_dropped(segmenter: Segmenter, frames: Frames) -> None:
