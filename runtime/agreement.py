@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from .decode import upsampled
 
 REDUCED = 1e-2  # largest difference of logits, as a share of their range; also what two classes may lie apart in a tie
 # The same of INT8 files, between engines. Steps that fall the other way move single logits (0.06 at most, measured) whose mean
@@ -20,12 +21,14 @@ def share(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.abs(found.astype(np.float32) - expected.astype(np.float32)).max()) / _range(expected)
 
 
-def clear(logits: NDArray[Any], size: tuple[int, int], tolerance: float) -> NDArray[np.bool_]:
-    """(C, h, w) → (H, W): where the two best classes lie further apart than the tolerance, a share of the logits' range."""
+def clear(
+    logits: NDArray[Any], size: tuple[int, int], tolerance: float, align_corners: bool = False
+) -> NDArray[np.bool_]:
+    """(C, h, w) → (H, W): where, upsampled as the decode does, the two best classes lie further apart than the tolerance, a share of the logits' range."""
     best = np.full(size, -np.inf, np.float32)
     second = best.copy()
     for plane in logits.astype(np.float32):
-        full = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)
+        full = upsampled(plane, size, align_corners)
         second = np.maximum(second, np.minimum(best, full))
         best = np.maximum(best, full)
     return np.asarray(best - second > tolerance * _range(logits))

@@ -22,6 +22,8 @@ DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-bf16", "openvino-gpu")
 PREFERRED = "FASTSCNN_DEVICE"  # environment variable: what "auto" means on this machine for ONNX files
 SUFFIX = ".plan"  # of engines
 
+_THREADS_A_CORE = 8  # beyond, engines take minutes to start them
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -80,13 +82,16 @@ def open_backend(
         ParityError: a device of reduced precision, named by the caller, whose results part from float32's.
         ArtifactError, DeviceError: see the engine's own module.
     """
-    engine = Path(path).suffix == SUFFIX or Path(f"{path}.json").exists()
+    engine = Path(path).suffix == SUFFIX or os.path.exists(f"{path}.json")  # noqa: PTH110 - False for a name that is too long, too
     if device == "auto" and not engine:
         device = os.environ.get(PREFERRED) or "auto"
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads; expected at least 1, or none for all cores")
+    most = _THREADS_A_CORE * (os.cpu_count() or 1)
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
+        raise UsageError(
+            f"{threads!r} threads; expected 1 to {most} ({_THREADS_A_CORE} a core), or none for as many as there are cores"
+        )
     if engine:
         from .tensorrt import open_engine
 
@@ -137,6 +142,6 @@ def _on_cuda() -> bool:
     """Whether ONNX Runtime's GPU package is there, which no trial of CPUs can beat."""
     try:
         import onnxruntime
-    except ImportError:
+    except Exception:  # what a broken package raises is told when it is opened
         return False
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import errno
 import io
 import json
 import logging
@@ -64,14 +65,23 @@ def run(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
         return FAILED
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EIO):
+            return _report(parser.prog, _fault(error), FAILED, options.debug)
+        # A path that is too long, or an output that takes nothing more.
+        where = "the output" if error.filename is None else repr(str(error.filename)[:200])
+        return _report(parser.prog, f"{where} cannot be used ({error.strerror})", FAILED, options.debug)
     except MemoryError:
         return _report(parser.prog, "out of memory; use a lower resolution or a smaller batch", FAILED, options.debug)
     except Exception as error:
-        message = f"{type(error).__name__}: {error}. This is a fault of the program; --debug shows where"
-        return _report(parser.prog, message, FAILED, options.debug)
+        return _report(parser.prog, _fault(error), FAILED, options.debug)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _fault(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}. This is a fault of the program; --debug shows where"
 
 
 def resolution(text: str) -> tuple[int, int]:

@@ -309,3 +309,12 @@ def argmax(values: Floats) -> Labels:
         np.multiply(numbers, np.uint8(index), out=numbers)
         np.maximum(winner, numbers, out=winner)  # indices rise, so the last class to lead has the highest
     return winner
+
+
+def upsampled(plane: Floats, size: tuple[int, int], align_corners: bool) -> Floats:
+    """(h, w) → (H, W) float32: bilinear, as the decode has it."""
+    (top, bottom, down), (left, right, along) = (
+        _Axis.between(low, full, align_corners).taps(slice(None)) for low, full in zip(plane.shape, size, strict=True)
+    )
+    wide = plane[:, left] + (plane[:, right] - plane[:, left]) * along
+    return np.asarray(wide[top] + (wide[bottom] - wide[top]) * down[:, None], np.float32)

@@ -65,9 +65,9 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
     """An `onnxruntime.InferenceSession`; `source` names the file in messages, `threads` counts the CPU's."""
     try:
         import onnxruntime
-    except ImportError as error:
+    except Exception as error:  # a broken package, or one for another NumPy, raises what it likes
         raise DeviceError(
-            f"ONNX files run on ONNX Runtime, which cannot be imported ({error}). Install it with: pip install 'fastscnn[cpu]'"
+            f"ONNX files run on ONNX Runtime, which cannot be imported ({first_line(error)}). Install it with: pip install 'fastscnn[cpu]'"
         ) from None
     available = onnxruntime.get_available_providers()
     providers: list[Any] = ["CPUExecutionProvider"]

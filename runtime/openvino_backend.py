@@ -96,11 +96,12 @@ def available() -> list[str]:
 def _core() -> Any:
     try:
         import openvino
-    except (ImportError, OSError) as error:  # not there, or its libraries do not load
+
+        return openvino.Core()
+    except Exception as error:  # not there, its libraries do not load, or it is for another NumPy
         raise DeviceError(
-            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'fastscnn[openvino]', or use device 'cpu'"
+            f"OpenVINO cannot be used ({first_line(error)}). Install it with: pip install 'fastscnn[openvino]', or use device 'cpu'"
         ) from None
-    return openvino.Core()
 
 
 def _expect(core: Any, device: str) -> None:

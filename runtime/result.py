@@ -48,6 +48,7 @@ class Result:
         probabilities: NDArray[np.float32] | None = None,
         logits: NDArray[Any] | None = None,
         region: Callable[[slice, slice], NDArray[np.float32]] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self.artifact = artifact
         self.timings = timings
@@ -55,6 +56,7 @@ class Result:
         self.logits = logits
         self._labels = labels
         self._region = region
+        self._size = size  # of the frame, known without its labels
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To pickle or copy it, the labels are computed."""
@@ -72,7 +74,9 @@ class Result:
         Raises:
             UsageError: a part that is empty, reaches outside the frame or steps over pixels, or an engine that keeps its logits.
         """
-        for name, part, size in zip(("rows", "columns"), (rows, columns), self.labels.shape, strict=True):
+        for name, part, size in zip(("rows", "columns"), (rows, columns), self._size or self.labels.shape, strict=True):
+            if not isinstance(part, slice):
+                raise UsageError(f"{name} {part!r} is no slice; expected such as slice(200, 260)")
             if (
                 part.step not in (None, 1)
                 or not 0 <= (part.start or 0) < (size if part.stop is None else part.stop) <= size

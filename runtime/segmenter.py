@@ -236,7 +236,9 @@ class Segmenter:
             return self._backend.region(logits, y_span, x_span)[:, y[:, None] - y_span.start, x - x_span.start]
 
         shown = logits if self.artifact.head == "logits" else None
-        return Result(self.artifact, timings, find, probabilities, shown, None if logits is None else region)
+        return Result(
+            self.artifact, timings, find, probabilities, shown, None if logits is None else region, (shape[0], shape[1])
+        )
 
 
 def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FrameError, SourceError, UsageError
+from .errors import ArtifactError, FrameError, SourceError, UsageError
+from .files import whole
 from .frame import Frame, checked
 from .watch import Watched
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PATIENCE = 5.0  # seconds that a camera or an address may take for a frame
+_CAMERA_DIGITS = 5
+_IMAGE_BYTES = 1 << 30  # of an image file
 _FIRST = 3  # times as many for opening it, and for its first frame
 _GONE = 2.0  # seconds that it may answer at once that it has none
 _WHOLE = 0.95  # share of a video's announced frames below which it counts as damaged; the announcement is an estimate
@@ -218,9 +221,9 @@ class Source:
 
     def __init__(self, place: str, *, patience: float = PATIENCE) -> None:
         path = Path(place)
-        if place.isdecimal() or "://" in place:
+        if (place.isdecimal() and len(place) <= _CAMERA_DIGITS) or "://" in place:
             self._source: ImageSource | VideoSource = VideoSource(place, patience)
-        elif not path.exists():
+        elif not os.path.exists(path):  # noqa: PTH110 - False for a name that is too long, too
             raise SourceError(
                 f"{place} does not exist; expected an image, a folder, a video, a URL or a camera's number"
             )
@@ -259,9 +262,9 @@ def read_image(path: Path) -> Frame:
 def decoded(path: Path, mode: int) -> NDArray[Any]:
     """An image file's pixels as `cv2.imdecode` gives them in this mode; errors as in `read_image`."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror})") from error
+        data = np.frombuffer(whole(path, _IMAGE_BYTES, "an image"), np.uint8)
+    except ArtifactError as error:
+        raise SourceError(str(error)) from error.__cause__
     try:
         pixels = cv2.imdecode(data, mode) if data.size else None
     except cv2.error:

@@ -158,7 +158,8 @@ _lent: set[ThreadPoolExecutor] = (
     set()
 )  # referred to here, else the garbage collector ends their threads before the stream
 if hasattr(os, "register_at_fork"):  # a child has no threads but the one that forked
-    os.register_at_fork(after_in_child=lambda: (_idle.clear(), _lent.clear()))
+    os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_lent.clear)
 
 
 def _borrowed() -> ThreadPoolExecutor:

@@ -84,7 +84,7 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
             return trial
     except FileNotFoundError:
         return None
-    except (FastSCNNError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (FastSCNNError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.debug("an earlier trial cannot be read (%s); trying anew", error)
     return None
 
@@ -193,7 +193,7 @@ def _clearly_different(
     if not np.isfinite(found).all():
         return int(np.prod(size))
     differing = backend.labels(found) != backend.labels(expected)
-    return int(np.sum(differing & clear(expected, size, bound)))
+    return int(np.sum(differing & clear(expected, size, bound, backend.artifact.align_corners)))
 
 
 def _timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:

@@ -92,6 +92,23 @@ def test_a_wrong_file_is_one_sentence_and_debug_shows_the_traceback(run: Run, na
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_a_name_that_is_too_long_is_one_sentence(run: Run, name: str) -> None:
+    arguments, _ = WRONG[name]
+    done = run(name, *(re.sub("absent", "x" * 300, argument) for argument in arguments))
+    assert done.returncode in (1, 2, 4), done.stderr
+    assert "fault of the program" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_output_that_takes_nothing_is_one_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        doctor = [Path(sys.executable).with_name("fastscnn-doctor"), "--json"]
+        done = subprocess.run(doctor, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the output cannot be used (No space left on device)" in done.stderr
+    assert "fault of the program" not in done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_on_a_terminal_that_knows_only_ascii(run: Run, name: str) -> None:
     done = run(name, "--help", environment=ASCII)
     assert done.returncode == 0, done.stderr

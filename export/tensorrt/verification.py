@@ -188,7 +188,7 @@ def _compare(answers: Sequence[Sequence[Answer]], artifact: Artifact, comparison
     distinct: list[NDArray[np.bool_]] = []
     for answer in expected if comparisons else []:
         assert answer.logits is not None, "a reference always tells its logits"
-        distinct.append(clear(answer.logits, size, comparisons[0].tolerance))
+        distinct.append(clear(answer.logits, size, comparisons[0].tolerance, artifact.align_corners))
     for given, comparison in zip(others, comparisons, strict=True):
         for answer, reference, apart in zip(given, expected, distinct, strict=True):
             comparison.add(answer, reference, apart)

@@ -60,6 +60,8 @@ def import_checkpoint(
             "Install: pip install 'fastscnn[export]'"
         ) from None
     path, target = Path(source), Path(output)
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target} does not end in .safetensors, by which a checkpoint of this project is known")
     command.expect_folder(target)
     content = containers.read(path)
     found = converted(path, content)

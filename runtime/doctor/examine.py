@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from . import graphics, machine, model, software
-from .finding import WARNING, Finding
+from .finding import FAILURE, WARNING, Finding
 
 log = logging.getLogger(__name__)
 
@@ -68,4 +68,6 @@ def examine(path: str | None = None, patience: float = PATIENCE) -> list[Finding
 
 
 def _unseen(section: str, name: str, what: str) -> Finding:
-    return Finding(section, name, WARNING, what, "Look with --debug, and tell this project's authors what it says")
+    # A model that could not be looked at is none that fits.
+    status = FAILURE if section == "model" else WARNING
+    return Finding(section, name, status, what, "Look with --debug, and tell this project's authors what it says")

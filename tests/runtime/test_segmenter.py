@@ -260,8 +260,12 @@ def test_opacity_out_of_range(exported: Exported, frames: Frames, opacity: float
 def test_opening_errors(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'gpu' is unknown"):
         Segmenter(exported(), "gpu")
-    with pytest.raises(UsageError, match="0 threads"):
-        Segmenter(exported(), threads=0)
+    for threads in (0, 1.5, "2", 10**9):
+        with pytest.raises(UsageError, match=r"threads; expected 1 to"):
+            Segmenter(exported(), threads=threads)  # type: ignore[arg-type]
+    for name in ("x" * 5000, "x" * 5000 + ".plan"):
+        with pytest.raises(ArtifactError, match="does not exist"):
+            Segmenter(name)
     with pytest.raises(ArtifactError, match="does not exist"):
         Segmenter(tmp_path / "absent.onnx")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -291,6 +295,7 @@ def test_a_region_of_any_head_is_the_prob_heads(exported: Exported, frames: Fram
             result = segmenter(frame)
             segmenter(frames[1])  # another frame meanwhile
         assert np.abs(result.region(rows, columns) - expected).max() < 1e-5
+        assert "labels" not in vars(result) or head == "cls", "a part costs no more than itself"
         assert (result.logits is None) == (head == "cls")
 
 

@@ -1,6 +1,7 @@
 """Cameras and streams that misbehave: stall, change their size, are pulled out. A real server, real processes."""
 
 import gc
+import os
 import socketserver
 import subprocess
 import threading
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastscnn.runtime import SourceError, UsageError
-from fastscnn.runtime.sources import Source, for_opencv
+from fastscnn.runtime.sources import Source, for_opencv, read_image
 from fastscnn.runtime.watch import Watched
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -199,3 +200,16 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     name.write_bytes(b"RIFF")
     with pytest.raises(UsageError, match=r"not UTF-8.*Rename it"):
         Source(str(name))
+
+
+def test_an_image_that_is_a_pipe_or_endless_is_refused(tmp_path: Path) -> None:
+    (endless := tmp_path / "endless.png").symlink_to("/dev/zero")
+    os.mkfifo(pipe := tmp_path / "pipe.png")
+    for path in (endless, pipe):
+        with pytest.raises(SourceError, match="no regular file"):
+            read_image(path)
+
+
+def test_a_camera_number_that_none_has() -> None:
+    with pytest.raises(SourceError, match="does not exist"):
+        Source("99999999999999999999")

@@ -180,3 +180,9 @@ def test_command(
         assert done.returncode == code
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_result_that_nothing_would_read_is_refused(tramac: State, tmp_path: Path) -> None:
+    torch.save(tramac, tmp_path / "theirs.pth")
+    with pytest.raises(UsageError, match="does not end in"):
+        import_checkpoint(tmp_path / "theirs.pth", tmp_path / "ours.pth")
