@@ -101,9 +101,8 @@ class Segmenter:
         frames = [one.frame for one in arrived]
         size = self.artifact.batch
         if not 1 <= len(frames) <= size:
-            raise FrameError(
-                f"{len(frames)} frames; this model takes 1 to {size} at a time. Export with --batch {len(frames)} for more"
-            )
+            remedy = f" Export with --batch {len(frames)} for more" if frames else ""
+            raise FrameError(f"{len(frames)} frames; this model takes 1 to {size} at a time.{remedy}")
         with self._gate.passing():
             started = time.perf_counter()
             whole = [checked(frame) for frame in frames]
