@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from ...runtime.command import make_folder
 from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ...runtime.files import write_atomically
-from ..checkpoint import unpickled
-from .journal import Journal, make_folder
+from ..checkpoint import BEST, unpickled
+from .journal import BALANCED, Journal
 from .machine import Machine
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
@@ -30,7 +31,6 @@ from .task import normalised, open_task
 log = logging.getLogger(__name__)
 
 STATE = "last.pt"
-BEST = "best.safetensors"
 
 
 class Trainer:
@@ -107,7 +107,7 @@ class Trainer:
                     self._save()
                     journal.write(row)
                     log.info("%s", _as_text(row))
-        self._finish()
+            self._finish(journal)
         return self.history
 
     @property
@@ -185,11 +185,15 @@ class Trainer:
                 self._average.update_parameters(self.module)
         return float(self.machine.summed(loss))
 
-    def _finish(self) -> None:
-        if self.machine.main:
+    def _finish(self, journal: Journal | None) -> None:
+        if journal:
             if said := self.task.finish(self.result, self.machine.device):
                 log.info("%s", said)
-                log.info("%s", _as_text(self._scores()))
+                scores = self._scores()
+                log.info("%s", _as_text(scores))
+                row = {BALANCED + name: score for name, score in scores.items()}
+                self.history[-1] |= row  # not in the state: from there it is balanced again
+                journal.write({"epoch": self.epoch, **row})
             self.task.save(self.result, self.folder / "final.safetensors")
         self.machine.wait()
 

@@ -168,6 +168,10 @@ def test_a_folder_with_a_run_is_not_overwritten(rectangles: Path, tmp_path: Path
     assert again.returncode == 2
     assert "holds a run already. Add --resume" in again.stderr
     assert "Traceback" not in again.stderr
+    scored = command("fastscnn-eval", "run/last.pt", "--data", rectangles)
+    assert scored.returncode == 4
+    assert "run/last.pt is a training's state" in scored.stderr
+    assert "expected weights. Those of that training are in run/best.safetensors" in scored.stderr
     other = command("fastscnn-train", *arguments, "seed=3", "--resume")
     assert other.returncode == 2
     assert "trained with seed=0 (now 3)" in other.stderr
