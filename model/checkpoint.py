@@ -28,6 +28,7 @@ from .variant import PAPER, Variant
 MEAN, STD = PAPER.mean, PAPER.std
 SHIPPED = Path(__file__).parent / "weights" / "camvid.safetensors"  # README.md beside it says what they are
 _TRAINING = "network."  # what WithAuxiliaryHeads, which only training has, puts before the network's own keys
+BEST = "best.safetensors"  # in the folder of a training
 _CLASSIFIER = "classifier.conv.weight"
 MAXIMUM_BYTES = 4 << 30  # with an optimiser's state, a training of this network has 20 MB
 EXPECTED = "a checkpoint (.safetensors, .pth)"
@@ -84,11 +85,11 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     """Read a checkpoint that `save` or `torch.save(network.state_dict(), …)` wrote.
 
     Args:
-        classes: what the train ids mean, for files that do not say so themselves.
+        classes: what the train ids mean, for files that do not say so themselves; others must say the same.
 
     Raises:
         ArtifactError: no such file, not a checkpoint, missing or left-over keys, wrong shapes; each by name.
-        UsageError: `classes` has another number of classes than the file, or is needed and not given.
+        UsageError: `classes` has another number or other names than the file, or is needed and not given.
     """
     path = Path(path)
     data, described, tensors = _read(path)
@@ -146,6 +147,11 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
                 f"{path} is truncated or not safetensors ({shown(error):.300}); copy it again"
             ) from error
     content = unpickled(path, data)
+    if isinstance(content, dict) and {"recipe", "module", "optimizer"} <= content.keys():
+        raise ArtifactError(
+            f"{path} is a training's state, from which fastscnn-train --resume goes on; expected weights. "
+            f"Those of that training are in {path.with_name(BEST)}"
+        )
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
@@ -235,6 +241,13 @@ def _class_set(path: Path, described: dict[str, Any], count: int, given: ClassSe
         if len(given) != count:
             raise UsageError(
                 f"{path} has {count} classes, but {given.name} has {len(given)}. Choose the class set that it was trained on"
+            )
+        named = tuple(described.get("classes", given.classes))
+        if named != given.classes:
+            ids = [i for i, (own, other) in enumerate(zip(named, given.classes, strict=True)) if own != other]
+            raise UsageError(
+                f"{path} was trained on {described['class_set']}, whose class {ids[0]} is {named[ids[0]]!r}, "
+                f"but {given.name} has {given.classes[ids[0]]!r} there; expected the same classes in the same order"
             )
         return given
     if "classes" in described:

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
+    command.expect_folder(Path(options.json) if options.json not in (None, "-") else None)
     report: dict[str, object] = {}
     problems = 0
     for split in options.splits:
@@ -76,7 +77,27 @@ def check(dataset: Dataset) -> Findings:
     for train_id, name in enumerate(dataset.classes.classes):
         if findings.samples > len(findings.problems) and not findings.pixels[train_id]:
             log.warning("no pixel of %s in the whole split", name)
+    findings.problems += _unpaired(dataset)
     return findings
+
+
+def _unpaired(dataset: Dataset) -> list[str]:
+    """Images that share a label, and labels that no image has."""
+    images: dict[Path, list[str]] = {}
+    for sample in dataset.samples:
+        images.setdefault(sample.label, []).append(sample.image.name)
+    shared = [
+        f"{label} is the label of {' and of '.join(names)}; expected one image of that name"
+        for label, names in images.items()
+        if len(names) > 1
+    ]
+    first = dataset.samples[0]
+    ending = first.label.name.removeprefix(first.name)  # Cityscapes has other pictures beside its labels
+    there = [
+        path for folder in sorted({label.parent for label in images}) for path in sorted(folder.glob(f"*{ending}"))
+    ]
+    lonely = [path for path in there if path not in images and not path.name.startswith(".")]
+    return shared + [f"{path} has no image; expected one for each label" for path in lonely]
 
 
 def _look(dataset: Dataset, sample: Sample) -> tuple[str, str, NDArray[np.int64]]:

@@ -96,8 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
+    command.expect_folder(Path(options.json) if options.json not in (None, "-") else None)
     dataset = open_dataset(options.data, options.split, coarse=options.coarse)
     with _predictor(options, dataset) as predict:
+        if options.output:
+            command.make_folder(options.output)
         scores = evaluate(predict, dataset, worst=options.worst, frames=options.frames, submission=options.submission)
         if options.json != "-":
             print(as_text(scores))
@@ -128,7 +131,8 @@ def evaluate(
     scores = Scores(dataset.classes, Confusion(len(dataset.classes)))
     heap: list[tuple[float, str]] = []  # the best of the worst on top
     if submission:
-        submission.mkdir(parents=True, exist_ok=True)
+        table = _original_ids(dataset)
+        command.make_folder(submission)
     samples = dataset.samples[:frames]
     for sample in tqdm(samples, unit=" images", desc=dataset.kind, disable=None if progress else True):
         image, truth = dataset.read(sample)
@@ -138,8 +142,7 @@ def evaluate(
         if not np.isnan(one):
             (heapq.heappush if len(heap) < worst else heapq.heappushpop)(heap, (-one, sample.name))
         if submission:
-            numbers = _original_ids(dataset)[predicted]
-            write_atomically(submission / f"{sample.name}.png", cv2.imencode(".png", numbers)[1].tobytes())
+            write_atomically(submission / f"{sample.name}.png", cv2.imencode(".png", table[predicted])[1].tobytes())
     scores.worst = sorted((-score, name) for score, name in heap)
     return scores
 
@@ -212,7 +215,6 @@ def _original_ids(dataset: Dataset) -> Labels:
 def _write_folder(folder: Path, scores: Scores, dataset: Dataset, predict: Predict) -> None:
     from .pictures import comparison, confusion_picture
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "scores.json", (json.dumps(scores.as_dict(), indent=2) + "\n").encode())
     write_atomically(folder / "confusion.csv", scores.confusion.as_csv(dataset.classes).encode())
     write_atomically(folder / "confusion.png", confusion_picture(scores.confusion, dataset.classes))

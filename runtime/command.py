@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .artifact import MINIMUM_SIDE
 from .errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
-from .files import write_atomically
+from .files import unwritable, write_atomically
 from .text import shown
 
 MAXIMUM_SIDE = 16384
@@ -117,6 +117,18 @@ def expect_folder(*destinations: Path | None) -> None:
             raise OutputError(f"{path} cannot be written: {path.parent} is not a folder. Create it first")
         if path is not None and path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder; expected the name of a file")
+
+
+def make_folder(folder: Path) -> None:
+    """Before hours of work end at it.
+
+    Raises:
+        OutputError: a file of that name, no permission, no space.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ...runtime.files import unwritable, write_atomically
+from ...runtime.files import write_atomically
 from .recipe import Recipe
 
 _TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's
+BALANCED = "balanced_"  # before a score's name: after the recipe's last touch, which `balance` gives the weights
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Journal:
             self._board.close()
 
     def write(self, row: dict[str, float]) -> None:
-        """`row` is the last of the history already."""
+        """`row` is the last of the history already, or what was added to that."""
         write_atomically(self._folder / "log.csv", as_csv(self._history).encode())
         if not row.keys() <= _TRAINING or not (self._folder / "curves.png").exists():
             write_atomically(self._folder / "curves.png", curves(self._history))
@@ -48,18 +49,6 @@ class Journal:
                 if name != "epoch":
                     self._board.add_scalar(name.replace("iou_", "iou/", 1), value, int(row["epoch"]))
             self._board.flush()
-
-
-def make_folder(folder: Path) -> None:
-    """Before hours of work end at it.
-
-    Raises:
-        OutputError: a file of that name, no permission, no space.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
@@ -83,13 +72,15 @@ def curves(history: list[dict[str, float]]) -> bytes:
     left.plot([row["epoch"] for row in history], [row["loss"] for row in history])
     left.set(xlabel="epoch", ylabel="loss", title="training loss", ylim=(0, None))
     scored = [row for row in history if not row.keys() <= _TRAINING]
-    for name in [name for name in (scored[0] if scored else ()) if name not in _TRAINING]:
+    hidden = (*_TRAINING, f"{BALANCED}iou_")
+    for name in dict.fromkeys(name for row in scored for name in row if not name.startswith(hidden)):
         chief = not name.startswith("iou_")
-        points = [(row["epoch"], row[name]) for row in scored]
+        points = [(row["epoch"], row[name]) for row in scored if name in row]
         right.plot(
             *zip(*points, strict=True),
             label=name.removeprefix("iou_").replace("_", " "),
             linewidth=2.5 if chief else 0.8,
+            marker="o" if len(points) == 1 else None,  # a line would not show it
             alpha=1 if chief else 0.7,
         )
     right.set(xlabel="epoch", ylabel="%", title="validation", ylim=(0, 100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...runtime.artifact import MINIMUM_SIDE
-from ...runtime.command import did_you_mean
+from ...runtime.command import MAXIMUM_SIDE, did_you_mean
 from ...runtime.errors import UsageError
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -68,26 +69,26 @@ class Recipe:
     threads: int = 0  # of PyTorch on the CPU; 0: its own choice
 
     def __post_init__(self) -> None:
-        side = f"both from {MINIMUM_SIDE} up"
+        side = f"both from {MINIMUM_SIDE} to {MAXIMUM_SIDE}"
         rules: list[tuple[str, bool, str]] = [
             ("data", bool(self.data), "the folder of a data set, data=FOLDER"),
             ("epochs", self.epochs >= 1, "1 or more"),
             ("batch", self.batch >= 2, "2 or more, for batch norm"),
             ("learning_rate", 0 < self.learning_rate < 100, "a positive number"),
-            ("power", self.power >= 0, "0 or more"),
+            ("power", 0 <= self.power < math.inf, "0 or more"),
             ("warmup", 0 <= self.warmup < self.epochs, "fewer than the epochs"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to, not including, 1"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("auxiliary", self.auxiliary >= 0, "0 or more"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("auxiliary", 0 <= self.auxiliary < math.inf, "0 or more"),
             ("class_weights", 0 <= self.class_weights <= 2, "from 0 to 2"),
-            ("lovasz", self.lovasz >= 0, "0 or more"),
+            ("lovasz", 0 <= self.lovasz < math.inf, "0 or more"),
             ("paste", 0 <= self.paste <= 1, "from 0 to 1"),
             ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
             ("street", self.street >= 0, "0 or more"),
-            ("seed", self.seed >= 0, "0 or more"),
-            ("resolution", self.resolution is None or min(self.resolution) >= MINIMUM_SIDE, side),
-            ("crop", min(self.crop) >= MINIMUM_SIDE, side),
+            ("seed", 0 <= self.seed < 2**63, "from 0 up to, not including, 2**63"),
+            ("resolution", self.resolution is None or _sides(self.resolution), side),
+            ("crop", _sides(self.crop), side),
             ("label_stride", self.label_stride in (1, 2, 4, 8), "1, 2, 4 or 8"),
             ("scales", 0.1 <= self.scales[0] <= self.scales[1] <= 10, "low, high from 0.1 to 10"),
             *((name, 0 <= getattr(self, name) < 1, "from 0 up to, not including, 1") for name in _COLOUR),
@@ -159,6 +160,10 @@ class Recipe:
         """Fields that would make another run of it."""
         names = [field.name for field in fields(self) if field.name not in TUNABLE]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+def _sides(size: tuple[int, int]) -> bool:
+    return all(MINIMUM_SIDE <= side <= MAXIMUM_SIDE for side in size)
 
 
 _COLOUR = ("brightness", "contrast", "channel_noise")

@@ -28,9 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     try:
+        from ..checkpoint import BEST
         from .machine import enter
         from .recipe import Recipe
-        from .trainer import BEST, Trainer
+        from .trainer import Trainer
 
         recipe = Recipe.read(options.recipe, options.overrides)
     except ImportError as error:

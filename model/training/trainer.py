@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from ...runtime.command import make_folder
 from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ...runtime.files import write_atomically
-from ..checkpoint import unpickled
-from .journal import Journal, make_folder
+from ..checkpoint import BEST, unpickled
+from .journal import BALANCED, Journal
 from .machine import Machine
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
@@ -30,7 +31,6 @@ from .task import normalised, open_task
 log = logging.getLogger(__name__)
 
 STATE = "last.pt"
-BEST = "best.safetensors"
 
 
 class Trainer:
@@ -85,7 +85,7 @@ class Trainer:
         """Train to the recipe's last epoch; gives one row of figures per epoch.
 
         Raises:
-            TrainingError: a loss that is not a finite number; names the images of the batch.
+            TrainingError: a loss that is not a finite number, named with the images of the batch, or such weights.
             OutputError: the folder cannot be written.
             SourceError: an image or label that cannot be read.
         """
@@ -107,7 +107,7 @@ class Trainer:
                     self._save()
                     journal.write(row)
                     log.info("%s", _as_text(row))
-        self._finish()
+            self._finish(journal)
         return self.history
 
     @property
@@ -135,11 +135,12 @@ class Trainer:
                 listed = ", ".join(machine.gathered(names))
                 raise TrainingError(
                     f"the loss is {loss} in epoch {self.epoch + 1}, at the images {listed}; expected a finite number. "
-                    f"Check them, or lower learning_rate ({recipe.learning_rate}); {self.folder / STATE} holds the epoch before"
+                    f"Check them, or {self._anew()}"
                 )
             total += loss
             bar.update()
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self._expect_finite()
         self.epoch += 1
         return {
             "epoch": self.epoch,
@@ -147,6 +148,22 @@ class Trainer:
             "learning_rate": rate,
             "seconds": time.monotonic() - began,
         }
+
+    def _expect_finite(self) -> None:
+        """The loss is of the weights before a step: nothing looks at what the last step of an epoch made of them."""
+        held = [self.module, *([self._average] if self._average else [])]
+        tensors = [item for module in held for item in module.state_dict().items()]
+        if broken := self.machine.gathered([name for name, tensor in tensors if not bool(tensor.isfinite().all())]):
+            raise TrainingError(
+                f"{broken[0]} and {len(broken) - 1} more tensors are not finite after the last step of epoch "
+                f"{self.epoch + 1}; expected finite weights. To go on, {self._anew()}"
+            )
+
+    def _anew(self) -> str:
+        """What to do about numbers that are not finite: a state goes on with its own recipe alone."""
+        lower = f"start anew in another folder with a learning_rate below {self.recipe.learning_rate}"
+        best = self.folder / BEST
+        return f"{lower} and weights={best}" if self.recipe.task == "segmentation" and best.exists() else lower
 
     def _step(self, images: Tensor, target: Tensor) -> float:
         """One step of the weights; the loss over all processes."""
@@ -168,11 +185,15 @@ class Trainer:
                 self._average.update_parameters(self.module)
         return float(self.machine.summed(loss))
 
-    def _finish(self) -> None:
-        if self.machine.main:
+    def _finish(self, journal: Journal | None) -> None:
+        if journal:
             if said := self.task.finish(self.result, self.machine.device):
                 log.info("%s", said)
-                log.info("%s", _as_text(self._scores()))
+                scores = self._scores()
+                log.info("%s", _as_text(scores))
+                row = {BALANCED + name: score for name, score in scores.items()}
+                self.history[-1] |= row  # not in the state: from there it is balanced again
+                journal.write({"epoch": self.epoch, **row})
             self.task.save(self.result, self.folder / "final.safetensors")
         self.machine.wait()
 

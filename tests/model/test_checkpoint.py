@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastscnn.model import CAMVID, CITYSCAPES, FastSCNN
+from fastscnn.model import CAMVID, CITYSCAPES, ClassSet, FastSCNN
 from fastscnn.model.checkpoint import Checkpoint, load, save, untrained
 from fastscnn.runtime import ArtifactError, UsageError
 
@@ -48,6 +48,16 @@ def test_unknown_class_count_needs_names(tmp_path: Path) -> None:
     torch.save(FastSCNN(7).state_dict(), path)
     with pytest.raises(UsageError, match="7 classes and does not name them"):
         load(path)
+
+
+def test_classes_that_the_file_names_are_not_taken_for_others(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    save(tmp_path / "named.safetensors", checkpoint)
+    torch.save(checkpoint.network.state_dict(), tmp_path / "nameless.pth")
+    swapped = ClassSet("yard", ("building", "sky", *CAMVID.classes[2:]), CAMVID.palette)
+    assert load(tmp_path / "named.safetensors", CAMVID).classes == CAMVID
+    assert load(tmp_path / "nameless.pth", swapped).classes == swapped
+    with pytest.raises(UsageError, match="trained on camvid, whose class 0 is 'sky', but yard has 'building' there"):
+        load(tmp_path / "named.safetensors", swapped)
 
 
 def test_faults_are_told_apart(tmp_path: Path, checkpoint: Checkpoint) -> None:

@@ -104,6 +104,25 @@ def test_every_fault_is_listed_by_name(camvid: Path) -> None:
     assert all(text in problem for text, problem in zip(expected, findings.problems, strict=True))
 
 
+def test_labels_without_an_image_and_images_that_share_one(camvid: Path) -> None:
+    put(camvid / "train" / "02.png", image())
+    (camvid / "train" / "01.jpg").unlink()
+    shared, lonely = check(open_dataset(camvid, "train")).problems
+    assert shared.endswith("trainannot/02.png is the label of 02.jpg and of 02.png; expected one image of that name")
+    assert lonely.endswith("trainannot/01.png has no image; expected one for each label")
+
+
+def test_only_cityscapes_labels_need_an_image(tmp_path: Path) -> None:
+    put(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png", image())
+    labels = tmp_path / "gtFine" / "val" / "ulm"
+    for name in ("ulm_1_gtFine_labelIds", "ulm_1_gtFine_color", "ulm_2_gtFine_instanceIds"):
+        put(labels / f"{name}.png", np.full((20, 30), 7, np.uint8))
+    assert check(open_dataset(tmp_path, "val")).problems == []
+    put(labels / "ulm_2_gtFine_labelIds.png", np.full((20, 30), 7, np.uint8))
+    (problem,) = check(open_dataset(tmp_path, "val")).problems
+    assert "ulm_2_gtFine_labelIds.png has no image" in problem
+
+
 def test_command(command: Command, camvid: Path) -> None:
     done = command("fastscnn-data", camvid)
     assert done.returncode == 0, done.stderr

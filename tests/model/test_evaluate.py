@@ -14,7 +14,7 @@ from installing import StandInGpu
 from torch.nn import functional as F
 
 from fastscnn.export import export
-from fastscnn.model import CAMVID, CITYSCAPES, Street
+from fastscnn.model import CAMVID, CITYSCAPES, ClassSet, Street
 from fastscnn.model.checkpoint import Checkpoint, load, save, untrained
 from fastscnn.model.datasets import CITYSCAPES_IDS, open_dataset
 from fastscnn.model.evaluate import evaluate, main
@@ -169,9 +169,12 @@ def test_errors(command: Command, data: Path, weights: Path, tmp_path: Path) -> 
     other = tmp_path / "city.safetensors"
     save(other, untrained(CITYSCAPES))
     onnx = export("cls", (64, 64), other, output=tmp_path / "city.onnx")
+    yard = tmp_path / "yard.safetensors"
+    save(yard, untrained(ClassSet("yard", tuple("abcdefghijk"), CAMVID.palette)))
     for arguments, code, message in (
         ([other, "--data", data], 2, "has 19 classes, but camvid has 11"),
         ([onnx, "--data", data], 2, "was made for cityscapes (19 classes)"),
+        ([yard, "--data", data], 2, "was trained on yard, whose class 0 is 'a', but camvid has 'sky' there"),
         ([onnx, "--data", data, "--flip"], 2, "runs at its own resolution"),
         ([weights, "--data", "absent"], 2, "absent is not a folder"),
         (["absent.pth", "--data", data], 4, "absent.pth cannot be read"),
@@ -180,6 +183,29 @@ def test_errors(command: Command, data: Path, weights: Path, tmp_path: Path) -> 
     ):
         done = command("fastscnn-eval", *arguments)
         assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["-o", "file"], "file cannot be written (File exists)"),
+        (["-o", "file/in"], "file/in cannot be written (Not a directory)"),
+        (["--submission", "file"], "file cannot be written (File exists)"),
+        (["--json", "nowhere/x.json"], "nowhere is not a folder"),
+    ],
+)
+def test_places_that_cannot_be_written_are_told_before_the_first_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: list[str], says: str
+) -> None:
+    for kind, content in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+        place = tmp_path / kind / "val" / "ulm"
+        place.mkdir(parents=True)
+        (place / f"ulm_1_{content}.png").write_bytes(b"whoever reads this fails")
+    save(tmp_path / "w.safetensors", untrained(CITYSCAPES))
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    assert main(["w.safetensors", "--data", ".", *option]) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_devices_of_engines_are_for_exported_models(

@@ -9,6 +9,8 @@ from fastscnn.model.training import Recipe
 from fastscnn.model.training.recipe import SHIPPED
 from fastscnn.runtime.errors import UsageError
 
+UNBOUNDED = ("learning_rate", "power", "weight_decay", "auxiliary", "lovasz")  # by the paper; never infinite
+
 
 def test_the_default_cityscapes_recipe_is_the_papers() -> None:
     recipe = Recipe.read("cityscapes", ["data=/x"])
@@ -49,10 +51,14 @@ def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> N
         ("epochs=0", "epochs is 0; expected 1 or more"),
         ("flip=1", "expected true or false"),
         ("crop=512", r"expected 2 numbers, as in \[512, 512\]"),
-        ("crop=[32, 512]", "crop is .*expected both from 64 up"),
+        ("crop=[32, 512]", "crop is .*expected both from 64 to 16384"),
         ("scales=[2, 1]", "scales is"),
         ("optimizer=adam", "expected sgd or adamw"),
         ("learning_rate=.nan", "learning_rate is nan"),
+        *((f"{name}={value}", f"{name} is") for name in UNBOUNDED for value in (".inf", ".nan", "-1")),
+        ("seed=9223372036854775808", r"seed is .*expected from 0 up to, not including, 2\*\*63"),
+        ("crop=[512, 16385]", "crop is .*expected both from 64 to 16384"),
+        ("resolution=[99999, 512]", "resolution is .*expected both from 64 to 16384"),
         ("batch=1", "2 or more, for batch norm"),
         ("data=", "data is None; expected text"),
         ("epochs", "is not key=value"),

@@ -124,11 +124,39 @@ def _bands(rectangles: Path, folder: Path) -> Path:
     return folder / "bands" / "best.safetensors"
 
 
-def test_a_loss_that_is_not_a_number_names_its_images(rectangles: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        TrainingError, match=r"the loss is (nan|inf) in epoch \d+, at the images \d, \d; expected a finite"
-    ):
-        train(tmp_path / "run", f"data={rectangles}", "learning_rate=90", "epochs=30")
+def test_a_training_that_runs_away_says_what_to_do(rectangles: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"start anew in another folder with a learning_rate below 90\.0$"):
+        train(tmp_path / "run", f"data={rectangles}", "learning_rate=90", "epochs=30", "evaluate_every=30")
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        (1, r"the loss is (nan|inf) in epoch 2, at the images \d, \d; expected a finite"),
+        (3, r"classifier.conv.bias .*not finite after the last step of epoch 2; expected finite"),
+    ],
+)
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_spoiled_weights_are_not_kept(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, says: str, ema: float
+) -> None:
+    """A loss is of the weights before its step, so it does not tell what the last step of an epoch did."""
+    whole, taken = Trainer._step, []
+
+    def step(trainer: Trainer, images: torch.Tensor, target: torch.Tensor) -> float:
+        taken.append(whole(trainer, images, target))
+        if len(taken) == trainer.steps + after:
+            torch.nn.init.constant_(trainer.module.get_parameter("network.classifier.conv.bias"), torch.inf)
+        return taken[-1]
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(TrainingError, match=says) as caught:
+        train(tmp_path / "run", f"data={rectangles}", "epochs=2", "evaluate_every=1", f"ema={ema}")
+    best = tmp_path / "run" / "best.safetensors"
+    assert str(caught.value).endswith(f"with a learning_rate below 0.02 and weights={best}")
+    assert checkpoint.load(best)
+    assert not (tmp_path / "run" / "final.safetensors").exists()
+    assert len(losses(tmp_path / "run")) == 1
 
 
 def test_a_folder_with_a_run_is_not_overwritten(rectangles: Path, tmp_path: Path, command: Command) -> None:
@@ -140,6 +168,10 @@ def test_a_folder_with_a_run_is_not_overwritten(rectangles: Path, tmp_path: Path
     assert again.returncode == 2
     assert "holds a run already. Add --resume" in again.stderr
     assert "Traceback" not in again.stderr
+    scored = command("fastscnn-eval", "run/last.pt", "--data", rectangles)
+    assert scored.returncode == 4
+    assert "run/last.pt is a training's state" in scored.stderr
+    assert "expected weights. Those of that training are in run/best.safetensors" in scored.stderr
     other = command("fastscnn-train", *arguments, "seed=3", "--resume")
     assert other.returncode == 2
     assert "trained with seed=0 (now 3)" in other.stderr
