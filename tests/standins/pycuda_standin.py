@@ -88,6 +88,8 @@ def _names(machine: Machine) -> dict[str, Any]:
         def pop() -> None:
             if not stack():
                 raise LogicError("cannot pop non-current context")
+            if Context.get_current() is None:  # that drops those that were detached meanwhile
+                raise LogicError("cannot pop context from empty stack")
             machine.contexts.pop()
             stack().pop()
             if stack():
