@@ -1,5 +1,6 @@
 """What an engine's benchmark reckons with, and the command and the suite on a stand-in GPU with tiny sizes."""
 
+import ctypes
 import json
 import time
 from collections.abc import Callable
@@ -90,6 +91,38 @@ def test_a_boards_sensor_is_summed_over_time(tmp_path: Path, monkeypatch: pytest
         time.sleep(0.3)
     assert joules[0] == pytest.approx(19 * (time.perf_counter() - started), rel=0.1)
     assert "VDD_IN" in energy.source
+    (tmp_path / "hwmon4" / "curr1_input").unlink()
+    with energy.spent() as joules:
+        pass
+    assert joules == [], "no energy rather than a part of it"
+
+
+def test_the_rails_of_an_agx_orin_are_summed_and_a_thors_input_is_all(tmp_path: Path) -> None:
+    for number, label in enumerate(("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), 1):
+        rail(tmp_path / "hwmon0", label, 1000, 1000, number)
+    rail(tmp_path / "hwmon1", "VDDQ_VDD2_1V8AO", 1000, 1000)
+    assert [name for name, _, _ in power.rails(tmp_path)] == ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
+    rail(tmp_path / "hwmon2", "VIN", 1000, 1000)
+    (tmp_path / "hwmon2" / "name").write_text("ina238\n")
+    assert [name for name, _, _ in power.rails(tmp_path)] == ["VIN"]
+
+
+def test_nvml_and_its_tool_are_asked_for_cudas_device(
+    standin: StandInGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    nvml = SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlDeviceGetHandleByPciBusId_v2=lambda bus, device: asked.append(bus) or 0,
+        nvmlDeviceGetTotalEnergyConsumption=lambda device, energy: 0,
+    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: nvml)
+    assert "NVML" in power.Energy(tmp_path).source
+    assert asked == [b"0000:65:00.0"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "nvidia-smi").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert "--id=0000:65:00.0" in power.state()["nvidia-smi"]
 
 
 def test_nvml_counts_millijoules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

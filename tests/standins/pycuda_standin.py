@@ -124,6 +124,9 @@ def _names(machine: Machine) -> dict[str, Any]:
         def name(self) -> str:
             return machine.name
 
+        def pci_bus_id(self) -> str:
+            return "0000:65:00.0"
+
     class DeviceAllocation(Owned):
         def __init__(self, size: int, call: str = "cuMemAlloc") -> None:
             super().__init__(call)
