@@ -67,7 +67,7 @@ def _work(options: argparse.Namespace) -> None:
     }  # fmt: skip
     text = table(outcome)
     if tuple(options.res[0]) == (1024, 2048):
-        report["goals"] = gpu_goals.goals(outcome.results)
+        report["goals"] = gpu_goals.goals(outcome.results, options.source is not None)
         text += "\n" + gpu_goals.as_text(report["goals"])
     if options.json == "-":
         command.write_json("-", report)

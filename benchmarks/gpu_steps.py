@@ -16,8 +16,9 @@ import numpy as np
 
 from ..export import export
 from ..export.tensorrt import BuildOptions, build
+from ..export.tolerance import TOLERANCE
 from ..model.street import Street
-from ..runtime import Segmenter, onnx_file
+from ..runtime import Segmenter, agreement, onnx_file
 from ..runtime.artifact import HEADS
 from ..runtime.errors import DeviceError, ParityError, SourceError
 from ..runtime.frame import Frame, fitted
@@ -31,6 +32,7 @@ from .protocol import Summary, resident_bytes
 _DISTINCT = 8
 _CHECKED = 3  # frames compared with ONNX Runtime on the CPU
 _LEAST = 0.998  # share of pixels with the same label
+_PROBABILITY = {"fp32": 1e-3, "fp16": 2e-2}  # largest difference
 _THREADS = 8
 
 
@@ -93,9 +95,10 @@ def measured(bench: Bench, head: str, size: tuple[int, int], layers: bool = Fals
         report = engine_report.measure(
             segmenter, bench.frames(size), burn_in=bench.count, count=bench.count, layers=layers
         )
+        report["classes"] = len(segmenter.artifact.classes)
     numbers = report["stages"]
     report["sentence"] = (
-        f"forward {numbers[engine_timing.FORWARD]['median']:.3f} ms ({report['floor_ratio']:.2f}x the floor), decode "
+        f"forward {numbers[engine_timing.FORWARD]['median']:.3f} ms ({report['floor_ratio']:.2f}x the floor of {report['floor']['bytes']:,} bytes, {report['classes']} classes), decode "
         f"{report['decode_share']:.1%} of it, forward+decode {report['forward_and_decode_per_second']:,.0f}/s, frame to "
         f"result {report['frame_to_result']['median']:.3f} ms, pipelined {report['pipelined_per_second']:,.0f}/s"
     )
@@ -106,9 +109,10 @@ def correct(bench: Bench, head: str, size: tuple[int, int]) -> dict[str, Any]:
     """Against FP32 ONNX Runtime on the CPU.
 
     Raises:
-        ParityError: too many other labels.
+        ParityError: too many other labels, or probabilities or logits too far away.
     """
-    shares, errors = [], [0.0]
+    shares: list[float] = []
+    errors: dict[str, list[float]] = {}
     with (
         Segmenter(bench.engine(head, size), "cuda") as ours,
         Segmenter(bench.model(head, size), "cpu") as theirs,
@@ -117,10 +121,21 @@ def correct(bench: Bench, head: str, size: tuple[int, int]) -> dict[str, Any]:
             found, wanted = ours(frame), theirs(frame)
             shares.append(float(np.mean(found.labels == wanted.labels)))
             if found.probabilities is not None and wanted.probabilities is not None:
-                errors.append(float(np.abs(found.probabilities - wanted.probabilities).max()))
-    if min(shares) < _LEAST:
-        raise ParityError(f"labels agree on {min(shares):.4%} of pixels; expected at least {_LEAST:.1%}")
-    return {"labels": shares, "probabilities": max(errors), "sentence": f"labels agree on {min(shares):.4%} of pixels"}
+                error = float(np.abs(found.probabilities - wanted.probabilities).max())
+                errors.setdefault("probabilities", []).append(error)
+            if found.logits is not None and wanted.logits is not None:
+                errors.setdefault("logits", []).append(agreement.share(found.logits, wanted.logits))
+        precision = ours.artifact.precision
+    _expect_same_labels(min(shares))
+    worst = {name: float(np.max(values)) for name, values in errors.items()}  # keeps NaN
+    words = f"labels agree on {min(shares):.4%} of pixels"
+    for name, bound in (("probabilities", _PROBABILITY[precision]), ("logits", TOLERANCE[precision])):
+        if name in worst:
+            unit = " of their range" if name == "logits" else ""
+            if not worst[name] <= bound:
+                raise ParityError(f"{name} part by {worst[name]:.2e}{unit}; expected at most {bound:.0e} in {precision}")  # fmt: skip
+            words += f", {name} within {worst[name]:.1e}{unit}"
+    return {"labels": shares, **worst, "sentence": words}
 
 
 def against_baseline(bench: Bench, size: tuple[int, int]) -> dict[str, Any]:
@@ -132,12 +147,17 @@ def against_baseline(bench: Bench, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def resizing(bench: Bench, size: tuple[int, int]) -> dict[str, Any]:
-    """Frames of half and of one and a half times the size, resized on the GPU."""
+    """Frames of half and of one and a half times the size, resized on the GPU.
+
+    Raises:
+        ParityError: too many labels that differ from those of frames that the CPU resizes.
+    """
     found: dict[str, Any] = {}
     with Segmenter(bench.engine("cls", size), "cuda") as ours, Segmenter(bench.model("cls", size), "cpu") as theirs:
         for scale in (0.5, 1.5):
             frame = np.asarray(cv2.resize(bench.frames(size)[0], None, fx=scale, fy=scale), np.uint8)
             share = float(np.mean(ours(frame).labels == theirs(frame).labels))
+            _expect_same_labels(share)
             times = Summary.of(engine_timing.wall_times(ours, [frame], bench.count // 4, bench.count))
             found[f"{frame.shape[0]}x{frame.shape[1]}"] = {"labels": share, **times.as_dict()}
     words = ", ".join(f"{name} {value['median']:.3f} ms" for name, value in found.items())
@@ -234,6 +254,11 @@ def _frames(source: str | None, resolution: tuple[int, int]) -> list[Frame]:
     if not frames:
         raise SourceError(f"{source} gave no frames; expected an image, a folder of images or a video")
     return frames
+
+
+def _expect_same_labels(share: float) -> None:
+    if share < _LEAST:
+        raise ParityError(f"labels agree on {share:.4%} of pixels; expected at least {_LEAST:.1%}")
 
 
 def _supported(options: BuildOptions) -> BuildOptions:

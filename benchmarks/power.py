@@ -1,22 +1,28 @@
-"""Clocks, power mode and energy of the device that is measured: a desktop's NVML, a Jetson's tools and INA3221."""
+"""Clocks, power mode and energy of the device that is measured: a desktop's NVML, a Jetson's tools and sensors."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 _HWMON = Path("/sys/class/hwmon")
-_WHOLE_BOARD = ("VDD_IN", "SYS_VIN_HV", "POM_5V_IN", "VIN_SYS_5V0")  # rails that hold all others, by generation
+_SENSORS = ("ina3221", "ina238")
+_WHOLE_BOARD = ("VDD_IN", "VIN", "SYS_VIN_HV", "POM_5V_IN")  # rails that hold all others, by generation
+_FED = (
+    "VDDQ_VDD2_1V8AO",
+)  # by another rail that is measured: AGX Orin's VIN_SYS_5V0, which holds no more than the I/O
 _PERIOD = 0.05  # seconds between two readings of a board's sensor
 _QUERY = "clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu,pstate,persistence_mode"
 _TOOLS = {
-    "nvidia-smi": ("nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader", "--id=0"),
+    "nvidia-smi": ("nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader"),
     "nvpmodel": ("nvpmodel", "-q"),
     "jetson_clocks": ("jetson_clocks", "--show"),
 }
@@ -29,6 +35,8 @@ def state() -> dict[str, str]:
         program = shutil.which(words[0])
         if program is None:
             continue
+        if name == "nvidia-smi":
+            words = (*words, f"--id={_bus_id() or 0}")
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=10)
             if done.returncode == 0:
@@ -51,16 +59,16 @@ class Energy:
         self._rails = [] if self._counter else rails(hwmon)
         self.source = "NVML's counter, the GPU alone" if self._counter else ""
         if self._rails:
-            self.source = f"INA3221, {', '.join(name for name, _, _ in self._rails)}, read every {_PERIOD * 1e3:.0f} ms"
+            self.source = f"sensors of the board, {', '.join(name for name, _, _ in self._rails)}, read every {_PERIOD * 1e3:.0f} ms"
 
     @contextlib.contextmanager
     def spent(self) -> Iterator[list[float]]:
-        """The list holds the joules after the block, or nothing."""
+        """The list holds the joules after the block, or nothing where a reading failed."""
         result: list[float] = []
         if self._counter:
             before = self._counter()
             yield result
-            result.append((self._counter() - before) / 1e3)
+            joules = (self._counter() - before) / 1e3
         elif self._rails:
             ended = threading.Event()
             sums = [0.0]
@@ -71,16 +79,22 @@ class Energy:
             finally:
                 ended.set()
                 sampler.join()
-            result.append(sums[0])
+            joules = sums[0]
         else:
             yield result
+            return
+        if math.isfinite(joules):
+            result.append(joules)
 
     def _sample(self, ended: threading.Event, sums: list[float]) -> None:
         before = time.perf_counter()
         while True:
             over = ended.wait(_PERIOD)
             now = time.perf_counter()
-            sums[0] += self.watts() * (now - before)
+            try:
+                sums[0] += self.watts() * (now - before)
+            except (OSError, ValueError):
+                sums[0] = math.nan  # a sum with a gap would be too small
             before = now
             if over:
                 return
@@ -90,11 +104,11 @@ class Energy:
 
 
 def rails(hwmon: Path) -> list[tuple[str, Path, Path]]:
-    """Name, millivolts and milliamperes of the rail that feeds the whole board, or of all where none is known to."""
+    """Name, millivolts and milliamperes of the rail that feeds the whole board, or of all that no other feeds."""
     found: list[tuple[str, Path, Path]] = []
     for device in sorted(hwmon.glob("hwmon*")):
         with contextlib.suppress(OSError):
-            if "ina3221" not in (device / "name").read_text():
+            if not (device / "name").read_text().startswith(_SENSORS):
                 continue
             for label in sorted(device.glob("in*_label")):
                 number = label.name[2 : -len("_label")]
@@ -102,15 +116,36 @@ def rails(hwmon: Path) -> list[tuple[str, Path, Path]]:
                 if volts.exists() and amperes.exists():
                     found.append((label.read_text().strip(), volts, amperes))
     whole = [rail for rail in found if rail[0] in _WHOLE_BOARD]
-    return whole[:1] or found
+    return whole[:1] or [rail for rail in found if rail[0] not in _FED]
+
+
+def _bus_id() -> str | None:
+    """Of CUDA's first device, which need not be NVML's first; None where nothing tells."""
+    try:
+        import pycuda.driver as cuda
+    except ImportError:
+        return None
+    driver: Any = cuda
+    try:
+        driver.init()
+        return str(driver.Device(0).pci_bus_id())
+    except driver.Error:
+        return None
 
 
 def _nvml_counter() -> Callable[[], float] | None:
-    """Millijoules since the driver was loaded, of the first device; Volta and later, no Jetson."""
+    """Millijoules since the driver was loaded, of CUDA's first device; Volta and later, no Jetson."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
         device, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
-        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)):
+        if library.nvmlInit_v2():
+            return None
+        bus = _bus_id()
+        if bus is None:
+            code = library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
+        else:
+            code = library.nvmlDeviceGetHandleByPciBusId_v2(bus.encode(), ctypes.byref(device))
+        if code:
             return None
 
         def read() -> float:

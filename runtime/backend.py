@@ -71,6 +71,10 @@ class FrameBackend(Backend, Protocol):
         """Up to a batch of frames (see `frame.checked`), of any size; results at the model's resolution."""
         ...
 
+    def fill_slots(self) -> None:
+        """Make what several calls at once need; calls that follow one another then take it in turn."""
+        ...
+
 
 def open_backend(
     path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False

@@ -89,8 +89,8 @@ class TensorRTBackend:
                 resources.engine = engine = Engine(plan, description, str(path))
                 cubin = binary(description, gpu.target)
                 if isinstance(cubin, bytes):
-                    resources.module = Module(resources.context, cubin)
-                elif not description.head_inside:
+                    cubin = resources.load(cubin)
+                if cubin and not description.head_inside:
                     log.warning("%s, so the CPU resizes and decodes, which is slower. Build it again with fastscnn-trt build", cubin)  # fmt: skip
                 self._layout = InputLayout(self.artifact)
                 self._decode = decode
@@ -124,6 +124,12 @@ class TensorRTBackend:
         started = time.perf_counter()
         with self.slot("segmenting") as slot:
             return self._run(slot, *self.arranged(slot, frames), started)
+
+    def fill_slots(self) -> None:
+        """Make all slots, as many as there is room for; else the second is made when two calls first meet."""
+        pool = self._resources.pool
+        if pool is not None:
+            pool.fill()
 
     def arranged(self, slot: Slot, frames: Sequence[Frame]) -> tuple[Sizes | None, list[NDArray[Any]]]:
         """What a slot's program is made for and filled with: the frames, or the engine's input where the CPU makes it."""
@@ -225,6 +231,17 @@ class _Resources:
         self.pool: Pool | None = None
         self.decoder: Decoder | None = None
 
+    def load(self, cubin: bytes) -> str:
+        """The kernels, with the context current → why not, in words, where a cubin of another CUDA does not load."""
+        cuda = self.context.cuda
+        try:
+            self.module = Module(self.context, cubin)
+        except cuda.MemoryError:
+            raise
+        except cuda.Error as error:
+            return f"the engine's kernels do not load with this driver ({error})"
+        return ""
+
     def close(self) -> None:
         pool, self.pool = self.pool, None
         if pool is not None and not pool.close():
@@ -246,5 +263,9 @@ class _Resources:
 
 def _forgotten(resources: _Resources, path: str) -> None:
     """Called where the garbage collector takes an open backend, and at exit before the interpreter is torn down."""
-    warnings.warn(f"{path} was not closed; use `with Segmenter(...)`, or call close()", ResourceWarning, stacklevel=2)
-    resources.close()
+    try:
+        warnings.warn(
+            f"{path} was not closed; use `with Segmenter(...)`, or call close()", ResourceWarning, stacklevel=2
+        )
+    finally:
+        resources.close()

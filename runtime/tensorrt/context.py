@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import DeviceError, FastSCNNError
+from ..errors import DeviceError, FastSCNNError, UsageError
 from .driver import Driver, DriverError
 
 _EXTRA = {"tensorrt": "trt", "rtx": "rtx"}
@@ -53,9 +53,13 @@ class Context:
 
         Raises:
             DeviceError: out of memory, a GPU that stopped; `doing` tells during what.
+            UsageError: it was released.
         """
+        primary = self._primary
+        if primary is None:
+            raise UsageError("this engine is closed; open it again")
         with self._explained(doing):
-            self._primary.push()
+            primary.push()
         try:
             with self._explained(doing):  # before the pop, as it asks for the free memory
                 try:

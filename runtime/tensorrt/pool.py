@@ -38,19 +38,28 @@ class Pool:
             UsageError: the pool is closed.
             DeviceError: no room on the device for the first slot.
         """
-        with self._context.active(doing):
-            slot = self._taken()
-            try:
+        slot = self._taken()
+        try:
+            with self._context.active(doing):
                 yield slot
-            finally:
-                with self._changed:
-                    self._free.append(slot)
-                    self._changed.notify_all()
+        finally:  # after the context is popped, as closing waits for the slot, then releases the context
+            self._give(slot)
 
     def add(self, slot: Slot) -> None:
         with self._changed:
             self._free.append(slot)
             self._count += 1
+
+    def fill(self) -> None:
+        """Make what is missing, as far as there is room, so that no later call has to."""
+        while True:
+            with self._changed:
+                if self._closed or self._count >= self._limit:
+                    return
+                self._count += 1
+            slot = self._another()
+            if slot is not None:
+                self._give(slot)
 
     def close(self) -> bool:
         """Free every slot once its call has ended → whether all could be; twice is harmless."""
@@ -67,20 +76,28 @@ class Pool:
         return done
 
     def _taken(self) -> Slot:
-        with self._changed:
-            while not self._free:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._free or self._count < self._limit)
                 if self._closed:
-                    break
-                if self._count < self._limit:
-                    self._count += 1
-                    break
-                self._changed.wait()
-            if self._closed:
-                raise UsageError("this engine is closed; open it again")
-            if self._free:
-                return self._free.pop()
+                    raise UsageError("this engine is closed; open it again")
+                if self._free:
+                    return self._free.pop(0)  # in turn, so that each has the graphs of the sizes that come
+                self._count += 1
+            slot = self._another()
+            if slot is not None:
+                return slot
+
+    def _give(self, slot: Slot) -> None:
+        with self._changed:
+            self._free.append(slot)
+            self._changed.notify_all()
+
+    def _another(self) -> Slot | None:
+        """A new one, counted by the caller; None, and a lower limit, where there is room only for those that are there."""
         try:
-            return self._another()
+            with self._context.active("making room for another frame in flight"):
+                return self._make()
         except BaseException as error:
             with self._changed:
                 self._count -= 1
@@ -91,8 +108,4 @@ class Pool:
             if alone or not isinstance(error, DeviceError):
                 raise
             log.warning("no room for another frame in flight, so each waits for the last: %s", error)
-            return self._taken()
-
-    def _another(self) -> Slot:
-        with self._context.active("making room for another frame in flight"):
-            return self._make()
+            return None

@@ -1,5 +1,6 @@
 """What an engine's benchmark reckons with, and the command and the suite on a stand-in GPU with tiny sizes."""
 
+import ctypes
 import json
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from fastscnn.export.tensorrt import BuildOptions
 from fastscnn.model.network import FastSCNN
 from fastscnn.runtime import Artifact, Segmenter, onnx_file
 from fastscnn.runtime.engine_file import EngineLayer
+from fastscnn.runtime.errors import ParityError
 from fastscnn.runtime.gpu import first
 
 Exported = Callable[..., Path]
@@ -90,6 +92,38 @@ def test_a_boards_sensor_is_summed_over_time(tmp_path: Path, monkeypatch: pytest
         time.sleep(0.3)
     assert joules[0] == pytest.approx(19 * (time.perf_counter() - started), rel=0.1)
     assert "VDD_IN" in energy.source
+    (tmp_path / "hwmon4" / "curr1_input").unlink()
+    with energy.spent() as joules:
+        pass
+    assert joules == [], "no energy rather than a part of it"
+
+
+def test_the_rails_of_an_agx_orin_are_summed_and_a_thors_input_is_all(tmp_path: Path) -> None:
+    for number, label in enumerate(("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), 1):
+        rail(tmp_path / "hwmon0", label, 1000, 1000, number)
+    rail(tmp_path / "hwmon1", "VDDQ_VDD2_1V8AO", 1000, 1000)
+    assert [name for name, _, _ in power.rails(tmp_path)] == ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
+    rail(tmp_path / "hwmon2", "VIN", 1000, 1000)
+    (tmp_path / "hwmon2" / "name").write_text("ina238\n")
+    assert [name for name, _, _ in power.rails(tmp_path)] == ["VIN"]
+
+
+def test_nvml_and_its_tool_are_asked_for_cudas_device(
+    standin: StandInGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    nvml = SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlDeviceGetHandleByPciBusId_v2=lambda bus, device: asked.append(bus) or 0,
+        nvmlDeviceGetTotalEnergyConsumption=lambda device, energy: 0,
+    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: nvml)
+    assert "NVML" in power.Energy(tmp_path).source
+    assert asked == [b"0000:65:00.0"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "nvidia-smi").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert "--id=0000:65:00.0" in power.state()["nvidia-smi"]
 
 
 def test_nvml_counts_millijoules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -225,6 +259,8 @@ def test_the_suite_ends_with_a_table_and_survives_a_step(
     for name in ("gpu", "cls", "prob", "logits", "correctness cls", "correctness prob", "baseline", "cls 64x64", "memory modes", "threads", "soak"):  # fmt: skip
         assert name in found["results"], name
     assert min(found["results"]["correctness prob"]["labels"]) > 0.998
+    assert 0 <= found["results"]["correctness logits"]["logits"] < 1e-4
+    assert "bytes, 11 classes" in found["results"]["cls"]["sentence"]
     assert found["results"]["baseline"]["ratio"] > 0
     lines = said.out.strip().splitlines()
     assert lines[0].startswith("gpu ") and "Orin (sm87" in lines[0]
@@ -233,16 +269,35 @@ def test_the_suite_ends_with_a_table_and_survives_a_step(
     assert "3 steps failed: other frame sizes, torch eager, torch compile" in said.err
 
 
+def test_steps_fail_where_the_engine_computes_something_else(
+    standin: StandInGpu, exported: Exported, frames: list[np.ndarray]
+) -> None:
+    size = frames[0].shape[:2]
+
+    def against(engine: Path, model: Path) -> Any:
+        path = standin.engine(engine)
+        return SimpleNamespace(engine=lambda *_: path, model=lambda *_: model, frames=lambda _: frames, count=4)
+
+    with pytest.raises(ParityError, match=r"probabilities part by .* at most 1e-03 in fp32"):
+        gpu_steps.correct(against(exported("prob"), exported("prob", probability="sigmoid")), "prob", size)
+    with pytest.raises(ParityError, match=r"logits part by .* of their range; expected at most 1e-04 in fp32"):
+        gpu_steps.correct(against(exported("logits"), exported("logits", precision="fp16")), "logits", size)
+    with pytest.raises(ParityError, match="labels agree on"):
+        gpu_steps.resizing(against(exported("cls"), exported("cls", classes="camvid")), size)
+
+
 def test_goals_are_held_against_what_was_measured() -> None:
     results: dict[str, Any] = {
         "cls": {"forward_and_decode_per_second": 3000, "floor_ratio": 3.01, "decode_share": 0.05},
         "correctness cls": {"labels": [1.0, 0.9979]},
     }
-    found = {goal["name"]: goal["holds"] for goal in gpu_goals.goals(results)}
+    found = {goal["name"]: goal["holds"] for goal in gpu_goals.goals(results, True)}
     assert list(found.values()) == [True, False, None, True, False]
-    text = gpu_goals.as_text(gpu_goals.goals(results))
+    text = gpu_goals.as_text(gpu_goals.goals(results, True))
     assert "DOES NOT HOLD" in text and "not measured" in text and "3,000 frames/s, bound 3,000: holds" in text
-    assert all(goal["holds"] is None for goal in gpu_goals.goals({}))
+    drawn = gpu_goals.goals(results, False)
+    assert [goal["holds"] for goal in drawn] == [True, False, None, True, None], "labels count on real frames only"
+    assert all(goal["holds"] is None for goal in gpu_goals.goals({}, True))
 
 
 @pytest.mark.gpu

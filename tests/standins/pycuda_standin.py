@@ -88,6 +88,8 @@ def _names(machine: Machine) -> dict[str, Any]:
         def pop() -> None:
             if not stack():
                 raise LogicError("cannot pop non-current context")
+            if Context.get_current() is None:  # that drops those that were detached meanwhile
+                raise LogicError("cannot pop context from empty stack")
             machine.contexts.pop()
             stack().pop()
             if stack():
@@ -121,6 +123,9 @@ def _names(machine: Machine) -> dict[str, Any]:
 
         def name(self) -> str:
             return machine.name
+
+        def pci_bus_id(self) -> str:
+            return "0000:65:00.0"
 
     class DeviceAllocation(Owned):
         def __init__(self, size: int, call: str = "cuMemAlloc") -> None:

@@ -2,6 +2,8 @@
 
 import gc
 import threading
+import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -244,6 +246,9 @@ def test_closing_twice_and_what_comes_after(standin: StandInGpu, exported: Expor
     backend = segmenter.backend
     with pytest.raises(UsageError, match="closed"):
         backend.run(frames[0][None])
+    assert isinstance(backend, TensorRTBackend)
+    with pytest.raises(UsageError, match="closed"), backend.context.active("looking"):
+        pass
 
 
 def test_closing_from_another_thread_frees_everything(standin: StandInGpu, exported: Exported, frames: Frames) -> None:
@@ -272,3 +277,42 @@ def test_a_forgotten_one_warns_and_frees_everything(
         gc.collect()
     assert len(warned) == 1
     standin.assert_clean()
+
+
+def test_a_warning_that_is_an_error_does_not_keep_the_memory(standin: StandInGpu, exported: Exported) -> None:
+    backend = TensorRTBackend(standin.engine(exported("cls")))
+    with warnings.catch_warnings(), pytest.raises(ResourceWarning):
+        warnings.simplefilter("error")
+        backend._forgotten()
+    standin.assert_clean()
+
+
+def test_closing_waits_until_a_call_has_left_the_context(
+    standin: StandInGpu, exported: Exported, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = TensorRTBackend(standin.engine(exported("cls")))
+    closer, leaving, pop = threading.current_thread(), threading.Event(), standin.cuda.Context.pop
+
+    def slow() -> None:
+        if threading.current_thread() is not closer:
+            leaving.set()
+            time.sleep(0.3)
+        pop()
+
+    monkeypatch.setattr(standin.cuda.Context, "pop", staticmethod(slow))
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(backend.run, frames[0][None])
+        assert leaving.wait(10)
+        backend.close()
+        assert call.result().labels is not None
+    standin.assert_clean()
+
+
+def test_after_warm_up_no_slot_is_cold(standin: StandInGpu, exported: Exported, frames: Frames) -> None:
+    small = frames[0][:100].copy()
+    with Segmenter(standin.engine(exported("cls"))) as segmenter:
+        segmenter.warm_up((100, 256), frames=4)
+        assert len(standin.machine.streams) == 2
+        held, graphs = standin.machine.allocated, len(standin.machine.executables)
+        list(segmenter.stream([small] * 8))
+        assert (standin.machine.allocated, len(standin.machine.executables)) == (held, graphs)
