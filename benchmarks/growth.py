@@ -22,7 +22,7 @@ from ..model.street import Street
 from ..runtime import command
 from ..runtime.backend import DEVICES
 from ..runtime.errors import FastSCNNError, UsageError
-from ..runtime.files import unwritable, write_atomically
+from ..runtime.files import write_atomically
 from ..runtime.onnxruntime_backend import usable_cores
 from . import plot
 from .machine import machine, sentence
@@ -78,10 +78,7 @@ def _work(options: argparse.Namespace) -> None:
     if len(set(options.res)) < 2:
         raise UsageError("growth over one resolution cannot be fitted; give two or more with --res")
     folder: Path = options.output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    command.make_folder(folder)
     points = list(plan(options.devices, options.res, usable_cores()))
     report: dict[str, Any] = {"command": options.command, "machine": machine(), "points": []}
     with tempfile.TemporaryDirectory() as temporary:

@@ -20,7 +20,7 @@ from ..export import export
 from ..runtime import command, onnx_file
 from ..runtime.artifact import Artifact
 from ..runtime.errors import OutputError, ParityError
-from ..runtime.files import unwritable, write_atomically
+from ..runtime.files import write_atomically
 from ..runtime.frame import Frame
 from ..runtime.onnxruntime_backend import usable_cores
 from . import plot
@@ -69,10 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     folder: Path = options.output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    command.make_folder(folder)
     threads = options.threads or usable_cores()
     cv2.setNumThreads(threads)
     report: dict[str, Any] = {

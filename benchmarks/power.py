@@ -16,9 +16,8 @@ from typing import Any
 _HWMON = Path("/sys/class/hwmon")
 _SENSORS = ("ina3221", "ina238")
 _WHOLE_BOARD = ("VDD_IN", "VIN", "SYS_VIN_HV", "POM_5V_IN")  # rails that hold all others, by generation
-_FED = (
-    "VDDQ_VDD2_1V8AO",
-)  # by another rail that is measured: AGX Orin's VIN_SYS_5V0, which holds no more than the I/O
+# By another rail that is measured: AGX Orin's VIN_SYS_5V0, which holds no more than the I/O.
+_FED = ("VDDQ_VDD2_1V8AO",)
 _PERIOD = 0.05  # seconds between two readings of a board's sensor
 _QUERY = "clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu,pstate,persistence_mode"
 _TOOLS = {

@@ -24,10 +24,10 @@ def share(found: NDArray[Any], expected: NDArray[Any]) -> float:
 def clear(
     logits: NDArray[Any], size: tuple[int, int], tolerance: float, align_corners: bool = False
 ) -> NDArray[np.bool_]:
-    """(C, h, w) → (H, W): where, upsampled as the decode does, the two best classes lie further apart than the tolerance, a share of the logits' range."""
+    """(C, h, w) → (H, W): where the two best classes lie further apart than the tolerance, a share of the logits' range."""
     best = np.full(size, -np.inf, np.float32)
     second = best.copy()
-    for plane in logits.astype(np.float32):
+    for plane in logits.astype(np.float32):  # upsampled as the decode does, or its labels would not be these
         full = upsampled(plane, size, align_corners)
         second = np.maximum(second, np.minimum(best, full))
         best = np.maximum(best, full)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .artifact import Artifact
 from .errors import DeviceError, UsageError
+from .files import there
 from .frame import Frame
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def open_backend(
         ParityError: a device of reduced precision, named by the caller, whose results part from float32's.
         ArtifactError, DeviceError: see the engine's own module.
     """
-    engine = Path(path).suffix == SUFFIX or os.path.exists(f"{path}.json")  # noqa: PTH110 - False for a name that is too long, too
+    engine = Path(path).suffix == SUFFIX or there(f"{path}.json")
     if device == "auto" and not engine:
         device = os.environ.get(PREFERRED) or "auto"
     if device not in DEVICES:

@@ -22,6 +22,7 @@ from .memory import Recycler
 
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+_Taps = tuple[NDArray[np.intp], NDArray[np.intp], Floats]  # sample before, sample after, weight of the latter
 
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
 _BYTES_AT_ONCE = 4_000_000  # of probabilities, that one of several threads computes at a time
@@ -81,7 +82,7 @@ class _Axis:
             return here, slice(self.place.start + here.start - begin, self.place.start + here.stop - begin)
         return here, self.place[here] - begin
 
-    def taps(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    def taps(self, part: slice) -> _Taps:
         """Sample before, sample after and weight of the latter, at each result position of a part."""
         cell = self.cell[part]
         return self.near[cell], self.far[cell], self.weight[part]
@@ -249,8 +250,7 @@ class Decoder:
         top, bottom, left, right = top - top[0], bottom - top[0], left - left[0], right - left[0]
         if self.probability == "softmax":
             low -= low.max(axis=0)  # as in `probabilities`
-        wide = low[..., left] + (low[..., right] - low[..., left]) * along
-        full = np.asarray(wide[:, top] + (wide[:, bottom] - wide[:, top]) * down[:, None], np.float32)
+        full = _interpolated(low, (top, bottom, down), (left, right, along))
         if self.probability == "sigmoid":
             return np.reciprocal(1 + cv2.exp(-full.reshape(len(full), -1)).reshape(full.shape))
         full -= full.max(axis=0)
@@ -313,8 +313,15 @@ def argmax(values: Floats) -> Labels:
 
 def upsampled(plane: Floats, size: tuple[int, int], align_corners: bool) -> Floats:
     """(h, w) → (H, W) float32: bilinear, as the decode has it."""
-    (top, bottom, down), (left, right, along) = (
+    y, x = (
         _Axis.between(low, full, align_corners).taps(slice(None)) for low, full in zip(plane.shape, size, strict=True)
     )
-    wide = plane[:, left] + (plane[:, right] - plane[:, left]) * along
-    return np.asarray(wide[top] + (wide[bottom] - wide[top]) * down[:, None], np.float32)
+    return _interpolated(plane, y, x)
+
+
+def _interpolated(values: Floats, y: _Taps, x: _Taps) -> Floats:
+    """(..., h, w) → (..., rows, columns) between the samples that `_Axis.taps` names."""
+    (top, bottom, down), (left, right, along) = y, x
+    wide = values[..., left] + (values[..., right] - values[..., left]) * along
+    upper = wide[..., top, :]
+    return np.asarray(upper + (wide[..., bottom, :] - upper) * down[:, None], np.float32)

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 from .artifact import Artifact, printable
 from .errors import ArtifactError
-from .files import complete_sets, held, whole, write_together
+from .files import complete_sets, held, there, whole, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
 from .text import shown
@@ -207,12 +206,12 @@ def read_description(path: str | Path) -> EngineDescription:
         ArtifactError: missing or damaged.
     """
     beside = description_path(path)
-    if os.path.isfile(path) and not os.path.exists(beside):  # noqa: PTH110, PTH113 - False for a name that is too long, too
+    if there(path) and Path(path).is_file() and not there(beside):
         raise ArtifactError(
             f"{path} has no description beside it ({beside.name}); expected both files that fastscnn-trt build wrote. "
             "Copy both, or build the engine again from its ONNX file"
         )
-    if not os.path.exists(path):  # noqa: PTH110
+    if not there(path):
         raise ArtifactError(
             f"{path} does not exist; expected an engine. Write one with: fastscnn-trt build model.onnx -o {path}"
         )

@@ -146,6 +146,11 @@ def _abandoned(path: Path) -> Iterator[bytes]:
         os.close(handle)
 
 
+def there(path: str | Path) -> bool:
+    """Whether something has this name; False, too, for a name that is too long, where `Path.exists` raises."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def whole(path: str | Path, most: int, expected: str) -> bytes:
     """The bytes of a regular file: a device or a pipe could give them without end.
 

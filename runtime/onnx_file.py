@@ -7,13 +7,12 @@ The wire format and the field numbers are those of `onnx_wire`.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from .artifact import Artifact
 from .errors import ArtifactError
-from .files import whole
+from .files import there, whole
 from .onnx_graph import MODEL_FIELDS, elements
 from .onnx_wire import MalformedError, field, fields, name_of, texts
 
@@ -32,7 +31,7 @@ def read(path: str | Path) -> bytes:
     Raises:
         ArtifactError: missing, unreadable, or too large to be a model of this project.
     """
-    if not os.path.exists(path):  # noqa: PTH110 - False for a name that is too long, too
+    if not there(path):
         raise ArtifactError(f"{path} does not exist; expected an ONNX file. Write one with: fastscnn-export -o {path}")
     return whole(path, MAXIMUM_BYTES, "an ONNX file of this project, which has a few million")
 

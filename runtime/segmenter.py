@@ -52,7 +52,7 @@ class Segmenter:
     Raises:
         ArtifactError: the file is missing, damaged or not this project's.
         DeviceError: this machine or an installed package cannot run it.
-        UsageError: an unknown device, a thread count below 1, or a deadline that is not above 0.
+        UsageError: an unknown device, a thread count that is none, or a deadline that is not above 0.
         ParityError: a device of reduced precision was named whose results part from float32's.
     """
 

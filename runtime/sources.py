@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArtifactError, FrameError, SourceError, UsageError
-from .files import whole
+from .files import there, whole
 from .frame import Frame, checked
 from .watch import Watched
 
@@ -223,7 +223,7 @@ class Source:
         path = Path(place)
         if (place.isdecimal() and len(place) <= _CAMERA_DIGITS) or "://" in place:
             self._source: ImageSource | VideoSource = VideoSource(place, patience)
-        elif not os.path.exists(path):  # noqa: PTH110 - False for a name that is too long, too
+        elif not there(path):
             raise SourceError(
                 f"{place} does not exist; expected an image, a folder, a video, a URL or a camera's number"
             )

@@ -154,9 +154,8 @@ def _every(frames: Iterable[Any], segment: Segment, batch: int, tally: _Tally) -
 
 # Threads of streams that have ended serve the next ones: OpenCV loses 900 bytes with every thread that has resized a picture.
 _idle: deque[ThreadPoolExecutor] = deque(maxlen=4)
-_lent: set[ThreadPoolExecutor] = (
-    set()
-)  # referred to here, else the garbage collector ends their threads before the stream
+# Those in use: else the garbage collector, when it finds a stream, would end their threads before the stream itself.
+_lent: set[ThreadPoolExecutor] = set()
 if hasattr(os, "register_at_fork"):  # a child has no threads but the one that forked
     os.register_at_fork(after_in_child=_idle.clear)
     os.register_at_fork(after_in_child=_lent.clear)
