@@ -5,18 +5,42 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .runtime import Segmenter
+from .version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["Segmenter", "__version__"]
+if TYPE_CHECKING:
+    from .runtime import (
+        ArtifactError,
+        BuildError,
+        DeviceError,
+        FastSCNNError,
+        FrameError,
+        OutputError,
+        ParityError,
+        Segmenter,
+        SourceError,
+        UsageError,
+    )
+
+__all__ = [
+    "ArtifactError",
+    "BuildError",
+    "DeviceError",
+    "FastSCNNError",
+    "FrameError",
+    "OutputError",
+    "ParityError",
+    "Segmenter",
+    "SourceError",
+    "UsageError",
+    "__version__",
+]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Segmenter":  # lazily: reading the version should not load OpenCV
-        from .runtime import Segmenter
+    if name in __all__:  # lazily: reading the version should not load OpenCV
+        from . import runtime
 
-        return Segmenter
+        return getattr(runtime, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

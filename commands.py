@@ -23,7 +23,7 @@ def trt() -> int:
 
 
 def segment() -> int:
-    return _enter("runtime.segment")
+    return _enter("runtime.commands.segment")
 
 
 def doctor() -> int:

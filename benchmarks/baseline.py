@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime import onnx_file
-from ..runtime.artifact import Artifact
+from ..runtime.artifacts import onnx_file
+from ..runtime.artifacts.artifact import Artifact
+from ..runtime.backends.cores import usable_cores
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, InputLayout, checked, fitted
-from ..runtime.onnxruntime_backend import usable_cores
 
 HEADS = {"cls": "Resize + ArgMax", "softmax": "Resize + Softmax", "sigmoid": "Resize + Sigmoid"}
 

@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..model.street import Street
-from ..runtime import Result, Segmenter, command
-from ..runtime.artifact import Artifact
-from ..runtime.backend import DEVICES
+from ..runtime import Result, Segmenter
+from ..runtime.artifacts.artifact import Artifact
+from ..runtime.artifacts.files import write_atomically
+from ..runtime.backends.choice import DEVICES
+from ..runtime.backends.tensorrt import MEMORY, TensorRTBackend
+from ..runtime.commands import command
 from ..runtime.errors import ParityError, SourceError, UsageError
-from ..runtime.files import write_atomically
 from ..runtime.frame import Frame, fitted
-from ..runtime.sources import Source
-from ..runtime.tensorrt import MEMORY, TensorRTBackend
-from . import engine_bench, plot
+from ..runtime.media.sources import Source
+from . import plot
 from .baseline import InGraph
-from .engine_baseline import HOW
+from .engine import bench as engine_bench
+from .engine.baseline import HOW
 from .machine import machine
 from .protocol import Measurement, Pipeline, measure, resident_bytes
 from .report import ENCLOSES, Report, alike, as_markdown, as_text, compared, describe_model

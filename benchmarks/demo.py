@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from ..export import export
 from ..model.street import RATE, Street
-from ..runtime import Artifact, Segmenter, command
-from ..runtime.files import unwritable, write_atomically
+from ..runtime import Artifact, Segmenter
+from ..runtime.artifacts.files import unwritable, write_atomically
+from ..runtime.commands import command
+from ..runtime.commands.segment import segmented
 from ..runtime.frame import Frame
-from ..runtime.segment import segmented
-from ..runtime.sinks import VideoSink
-from ..runtime.sources import Named, Source
+from ..runtime.media.sinks import VideoSink
+from ..runtime.media.sources import Named, Source
 from .baseline import InGraph
 from .bench import benchmark, describe
 from .report import as_markdown, as_text

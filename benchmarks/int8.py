@@ -16,11 +16,12 @@ from ..export import export
 from ..export.quantisation import Quantised, quantise
 from ..model.datasets import Dataset, open_dataset
 from ..model.evaluate import evaluate
-from ..runtime import Segmenter, command
-from ..runtime.files import write_atomically
-from ..runtime.onnxruntime_backend import usable_cores
-from ..runtime.openvino_backend import VARIANTS
-from ..runtime.openvino_backend import installed as openvino_installed
+from ..runtime import Segmenter
+from ..runtime.artifacts.files import write_atomically
+from ..runtime.backends.cores import usable_cores
+from ..runtime.backends.openvino import VARIANTS
+from ..runtime.backends.openvino import installed as openvino_installed
+from ..runtime.commands import command
 from .machine import machine, sentence
 from .protocol import Pipeline, measure
 

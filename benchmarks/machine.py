@@ -7,8 +7,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from .. import __version__
-from ..runtime.onnxruntime_backend import usable_cores
+from ..runtime.backends.cores import usable_cores
+from ..version import __version__
 
 _PACKAGES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.artifacts.files import write_atomically
 from ..runtime.errors import DeviceError, UsageError
-from ..runtime.files import write_atomically
 
 FORMATS = (".png", ".svg", ".pdf")
 

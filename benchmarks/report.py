@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runtime.artifact import Artifact
+from ..runtime.artifacts.artifact import Artifact
 from ..runtime.errors import UsageError
 from .machine import sentence
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..runtime.artifact import Artifact
+from ..runtime.artifacts.artifact import Artifact
 
 _BYTES = {"fp16": 2, "fp32": 4, "mixed": 4}
 _EXPANSION, _BOTTLENECKS = 6, ((64, 3, 2), (96, 3, 2), (128, 3, 1))  # as in fastscnn.model.network, which needs torch

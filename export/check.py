@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model.network import FastSCNN
-from ..runtime.artifact import OUTPUTS, Artifact
+from ..runtime.artifacts.artifact import OUTPUTS, Artifact
+from ..runtime.artifacts.onnx_file import LOGITS
+from ..runtime.backends.cores import usable_cores
+from ..runtime.backends.onnxruntime import open_session
 from ..runtime.errors import ParityError
 from ..runtime.frame import InputLayout
-from ..runtime.onnx_file import LOGITS
-from ..runtime.onnxruntime_backend import open_session, usable_cores
 from .graph import HalfPrecision
 from .model import INPUT, Built, normalised
 from .tolerance import TOLERANCE

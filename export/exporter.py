@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
-from ..runtime import command
-from ..runtime.artifact import HEADS, INPUTS, MINIMUM_SIDE, PROBABILITIES, Artifact
+from ..runtime.artifacts.artifact import HEADS, INPUTS, MINIMUM_SIDE, PROBABILITIES, Artifact
+from ..runtime.artifacts.files import write_atomically
+from ..runtime.commands import command
 from ..runtime.errors import DeviceError, UsageError
-from ..runtime.files import write_atomically
+from ..version import __version__
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "fp16")  # int8 files are made from FP32 ones: fastscnn-quantize

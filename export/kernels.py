@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime import command, kernels
+from ..runtime.artifacts.files import write_atomically
+from ..runtime.backends.cores import usable_cores
+from ..runtime.commands import command
+from ..runtime.decode import kernels
 from ..runtime.errors import DeviceError, UsageError
-from ..runtime.files import write_atomically
-from ..runtime.onnxruntime_backend import usable_cores
 from .nvrtc import Nvrtc
 
 COMPILERS = ("nvcc", "nvrtc")

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from ..model.network import FastSCNN
-from ..runtime.artifact import Artifact
-from ..runtime.onnx_file import HEAD, LOGITS
+from ..runtime.artifacts.artifact import Artifact
+from ..runtime.artifacts.onnx_file import HEAD, LOGITS
 from .deploy import deployable, takes_bgr
 from .graph import IR_VERSION, OPSET, GraphBuilder, ModuleWriter, value_info
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..runtime.agreement import QUANTISED, REDUCED
+from ..runtime.backends.agreement import QUANTISED, REDUCED
 
 TOLERANCE = {
     "fp32": 1e-4,

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..runtime.artifact import IGNORE, printable
+from ..runtime.artifacts.artifact import IGNORE, printable
+from ..runtime.artifacts.files import whole, write_atomically
 from ..runtime.errors import ArtifactError, UsageError
-from ..runtime.files import whole, write_atomically
 from ..runtime.text import shown
 from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..runtime.artifact import IGNORE
+from ..runtime.artifacts.artifact import IGNORE
 
 Colour = tuple[int, int, int]  # RGB, 0-255
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..runtime import command
+from ..runtime.commands import command
 from ..runtime.errors import FastSCNNError, SourceError
 from .datasets import Dataset, Sample, open_dataset
 

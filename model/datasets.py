@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import IGNORE, printable
+from ..runtime.artifacts.artifact import IGNORE, printable
 from ..runtime.errors import SourceError, UsageError
 from ..runtime.frame import Frame
-from ..runtime.sources import IMAGES, decoded, read_image
+from ..runtime.media.sources import IMAGES, decoded, read_image
 from .classes import CAMVID, CITYSCAPES, ClassSet
 
 Labels = NDArray[np.uint8]

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..runtime import Segmenter, command
-from ..runtime.artifact import Artifact
-from ..runtime.backend import DEVICES
+from ..runtime import Segmenter
+from ..runtime.artifacts.artifact import Artifact
+from ..runtime.artifacts.files import write_atomically
+from ..runtime.backends.choice import DEVICES
+from ..runtime.commands import command
 from ..runtime.errors import DeviceError, UsageError
-from ..runtime.files import write_atomically
 from ..runtime.frame import Frame
 from .classes import CITYSCAPES, ClassSet
 from .datasets import CITYSCAPES_IDS, Dataset, open_dataset

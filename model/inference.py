@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..runtime.artifact import MINIMUM_SIDE
+from ..runtime.artifacts.artifact import MINIMUM_SIDE
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, checked
 from .checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import IGNORE
+from ..runtime.artifacts.artifact import IGNORE
 from .classes import ClassSet
 
 # Cityscapes' seven categories by train id (cityscapesScripts' labels.py).

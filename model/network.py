@@ -1,7 +1,7 @@
 """Fast-SCNN as in the paper's table (Poudel, Liwicki, Cipolla: Fast-SCNN, BMVC 2019).
 
 Logits come out at 1/8 of the image's resolution; upsampling belongs to the head that uses them
-(`fastscnn.export` for graphs, `fastscnn.runtime.decode` on the robot), because it is cheaper there.
+(`fastscnn.export` for graphs, `fastscnn.runtime.decode.decoder` on the robot), because it is cheaper there.
 
 Other implementations read the table otherwise; `fastscnn.model.variant` names each difference, and its defaults are the paper.
 """

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from ..runtime.artifacts.files import whole
 from ..runtime.errors import ArtifactError, UsageError
-from ..runtime.files import whole
 from ..runtime.text import shown
 
 _LONGEST = 1 << 20  # bytes of a file

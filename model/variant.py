@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..runtime.artifact import PROBABILITIES
+from ..runtime.artifacts.artifact import PROBABILITIES
 
 ACTIVATIONS = ("none", "relu", "relu6")
 PARTS = ("learning_to_downsample", "global_feature_extractor")  # after which an auxiliary head can stand

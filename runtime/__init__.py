@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .artifact import Artifact
+    from .artifacts.artifact import Artifact
     from .errors import (
         ArtifactError,
         BuildError,
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Artifact": "artifact",
+    "Artifact": "artifacts.artifact",
     "Latency": "latency",
     "Result": "result",
     "Segmenter": "segmenter",

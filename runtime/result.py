@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import Artifact
+from .artifacts.artifact import Artifact
 from .errors import FrameError, UsageError
 from .frame import checked
 

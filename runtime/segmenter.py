@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, FrameBackend, open_backend
-from .decode import argmax
+from .backends.choice import open_backend
+from .backends.protocol import Backend, FrameBackend
+from .decode.decoder import argmax
 from .errors import FrameError, UsageError
 from .frame import Frame, InputLayout, checked, fitted, restored
 from .gate import Gate
@@ -40,7 +41,7 @@ class Segmenter:
             on this machine; the environment variable FASTSCNN_DEVICE can name what it takes.
         threads: CPU threads for network and decode; None takes all that this process may use.
         memory: of an engine's frames and results: "pinned", "mapped" or "managed"; "auto" takes the fastest. See
-            `runtime/tensorrt/memory.py`.
+            `runtime/backends/tensorrt/memory.py`.
         trust: open a version-compatible engine, too, which brings native code of its own; see `trust.py`.
         deadline_ms: milliseconds that a frame may take; `latency` counts those that took longer.
 

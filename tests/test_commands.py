@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.runtime import OutputError, segment
-from fastscnn.runtime.default_model import cache
-from fastscnn.runtime.sinks import VideoSink
+from fastscnn.runtime import OutputError
+from fastscnn.runtime.artifacts.default_model import cache
+from fastscnn.runtime.commands import segment
+from fastscnn.runtime.media.sinks import VideoSink
 
 ROOT = Path(__file__).parents[1]
 PROJECT = (ROOT / "pyproject.toml").read_text()
@@ -224,7 +225,7 @@ def test_ctrl_c_that_the_caller_has_switched_off_stays_off(tmp_path: Path) -> No
     """As for a job that a script puts in the background."""
     code = "import signal, subprocess, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.exit(subprocess.run(sys.argv[1:]).returncode)"
     probe = (
-        "import signal, sys; from fastscnn import commands; import fastscnn.runtime.segment as segment\n"
+        "import signal, sys; from fastscnn import commands; import fastscnn.runtime.commands.segment as segment\n"
         "segment.main = lambda: print(signal.getsignal(signal.SIGINT)) or 0\n"
         "sys.exit(commands.segment())"
     )

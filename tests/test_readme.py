@@ -16,7 +16,7 @@ from fastscnn.model import CAMVID, CITYSCAPES, Street
 from fastscnn.model.checkpoint import save, untrained
 from fastscnn.model.importing.sources import SOURCES
 from fastscnn.model.variant import MMSEG
-from fastscnn.runtime.sinks import VideoSink
+from fastscnn.runtime.media.sinks import VideoSink
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

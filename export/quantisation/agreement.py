@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.metrics import Confusion
-from ...runtime import onnx_file
-from ...runtime.artifact import Artifact
-from ...runtime.decode import Decoder
-from ...runtime.onnxruntime_backend import open_session, usable_cores
+from ...runtime.artifacts import onnx_file
+from ...runtime.artifacts.artifact import Artifact
+from ...runtime.backends.cores import usable_cores
+from ...runtime.backends.onnxruntime import open_session
+from ...runtime.decode.decoder import Decoder
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]  # a batch as the graph takes it → logits (N, C, h, w)
 

@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, TensorsData, create_calibrator
 
-from ...runtime.artifact import Artifact
+from ...runtime.artifacts.artifact import Artifact
 from ...runtime.errors import SourceError
 from ...runtime.frame import Frame, InputLayout, checked, fitted
-from ...runtime.sources import IMAGES, read_image
+from ...runtime.media.sources import IMAGES, read_image
 from .qdq import OPERATORS
 
 _HELD_BACK = 4  # every fourth frame is for the check, and not for the ranges

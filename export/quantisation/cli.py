@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime import command
+from ...runtime.commands import command
 from .quantizer import FRAMES, LEAST, PERCENTILE, quantise
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ... import __version__
-from ...runtime import command, engine_file, onnx_file
-from ...runtime.artifact import Artifact
+from ...runtime.artifacts import engine_file, onnx_file
+from ...runtime.artifacts.artifact import Artifact
+from ...runtime.artifacts.files import write_atomically
+from ...runtime.commands import command
 from ...runtime.errors import ArtifactError, DeviceError, ParityError, UsageError
-from ...runtime.files import write_atomically
+from ...version import __version__
 
 if TYPE_CHECKING:
     from .agreement import Agreement

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import TensorsData
 
-from ...runtime.artifact import Artifact
+from ...runtime.artifacts.artifact import Artifact
 from .agreement import compare, runner
 from .qdq import convolutions, with_qdq
 

@@ -7,12 +7,12 @@ import json
 import logging
 from pathlib import Path
 
-from ... import __version__
-from ...runtime import engine_file
-from ...runtime.engine_file import EngineDescription
-from ...runtime.engine_fit import system
+from ...runtime.artifacts import engine_file
+from ...runtime.artifacts.engine_file import EngineDescription
+from ...runtime.artifacts.engine_fit import system
+from ...runtime.artifacts.tensorrt_binding import Binding
 from ...runtime.errors import ArtifactError
-from ...runtime.tensorrt_binding import Binding
+from ...version import __version__
 from .options import BuildOptions
 
 log = logging.getLogger(__name__)

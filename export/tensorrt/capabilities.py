@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...runtime.artifacts.tensorrt_binding import NAMES, Binding, version_numbers
 from ...runtime.errors import DeviceError
-from ...runtime.tensorrt_binding import NAMES, Binding, version_numbers
 
 OLDEST, BEYOND = (8, 5), (12,)  # of the classic flavour: from, and before
 RTX_MAJOR = 1

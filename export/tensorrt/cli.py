@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runtime import command
+from ...runtime.artifacts.tensorrt_binding import FLAVOURS
+from ...runtime.commands import command
 from ...runtime.errors import FAILED, UsageError
-from ...runtime.tensorrt_binding import FLAVOURS
 from . import report
 from .engine import abandoned, build, expect_distinct, files
 from .options import OPTIMIZATION_LEVELS, PRECISIONS, BuildOptions, size

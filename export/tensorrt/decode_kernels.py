@@ -6,9 +6,9 @@ import functools
 import logging
 from collections.abc import Sequence
 
-from ...runtime.engine_file import EngineDescription, Kernels
+from ...runtime.artifacts.engine_file import EngineDescription, Kernels
+from ...runtime.decode.kernels import digest
 from ...runtime.errors import DeviceError, UsageError
-from ...runtime.kernels import digest
 from ..kernels import compile_kernels
 
 log = logging.getLogger(__name__)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...runtime import command, engine_file, onnx_file
-from ...runtime.artifact import Artifact
-from ...runtime.engine_file import EngineDescription
-from ...runtime.engine_fit import system
+from ...runtime.artifacts import engine_file, onnx_file
+from ...runtime.artifacts.artifact import Artifact
+from ...runtime.artifacts.engine_file import EngineDescription
+from ...runtime.artifacts.engine_fit import system
+from ...runtime.artifacts.files import write_atomically
+from ...runtime.artifacts.gpu import Gpu, gpus
+from ...runtime.artifacts.tensorrt_binding import NAMES, Binding, find
+from ...runtime.commands import command
 from ...runtime.errors import BuildError, DeviceError, ParityError, UsageError
-from ...runtime.files import write_atomically
-from ...runtime.gpu import Gpu, gpus
-from ...runtime.tensorrt_binding import NAMES, Binding, find
 from . import cache, decode_kernels, explain
 from .capabilities import Capabilities, capabilities
 from .engine_builder import EngineBuilder, Plan, strongly_typed

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...runtime.artifacts.tensorrt_binding import Binding
+from ...runtime.backends.tensorrt.log import Gathered, gathered, logger
 from ...runtime.errors import DeviceError
-from ...runtime.tensorrt.log import Gathered, gathered, logger
-from ...runtime.tensorrt_binding import Binding
 from . import explain, progress, readback
 from .capabilities import Capabilities
 from .options import BuildOptions

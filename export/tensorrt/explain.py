@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ...runtime.artifacts.tensorrt_binding import Binding
 from ...runtime.errors import BuildError, DeviceError, FastSCNNError
-from ...runtime.tensorrt_binding import Binding
 from .capabilities import Capabilities
 
 _MEMORY = "the device ran out of memory. Lower the workspace (--workspace 256MiB), close other programs, or export at a lower resolution"

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.artifact import Artifact
+from ...runtime.artifacts.artifact import Artifact
+from ...runtime.artifacts.onnx_file import HEAD, LOGITS, without_head
 from ...runtime.errors import DeviceError, ParityError
-from ...runtime.onnx_file import HEAD, LOGITS, without_head
 
 log = logging.getLogger(__name__)
 _LARGEST = 65504.0  # of float16

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.command import did_you_mean
+from ...runtime.artifacts.gpu import Gpu
+from ...runtime.artifacts.tensorrt_binding import FLAVOURS, Binding
+from ...runtime.commands.command import did_you_mean
 from ...runtime.errors import DeviceError, UsageError
-from ...runtime.gpu import Gpu
-from ...runtime.tensorrt_binding import FLAVOURS, Binding
 from .capabilities import RTX_DEFAULT_TARGETS, Capabilities, refused_target
 
 PRECISIONS = ("fp16", "fp32")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.engine_file import EngineLayer, EngineTensor
+from ...runtime.artifacts.engine_file import EngineLayer, EngineTensor
 from ...runtime.errors import BuildError
 from .capabilities import Capabilities
 

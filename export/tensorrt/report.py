@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runtime import engine_file
-from ...runtime.engine_file import EngineDescription
-from ...runtime.engine_fit import misfits
-from ...runtime.tensorrt_binding import NAMES
+from ...runtime.artifacts import engine_file
+from ...runtime.artifacts.engine_file import EngineDescription
+from ...runtime.artifacts.engine_fit import misfits
+from ...runtime.artifacts.tensorrt_binding import NAMES
 from ...runtime.text import shown
 
 

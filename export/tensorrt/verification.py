@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 
 from ...model.metrics import Confusion
 from ...model.street import Street
-from ...runtime import engine_file, onnx_file
-from ...runtime.agreement import clear, share
-from ...runtime.artifact import Artifact
-from ...runtime.decode import Decoder, argmax
-from ...runtime.engine_file import EngineDescription
-from ...runtime.engine_fit import misfits
+from ...runtime.artifacts import engine_file, onnx_file
+from ...runtime.artifacts.artifact import Artifact
+from ...runtime.artifacts.engine_file import EngineDescription
+from ...runtime.artifacts.engine_fit import misfits
+from ...runtime.artifacts.trust import expect_trust
+from ...runtime.backends.agreement import clear, share
+from ...runtime.backends.cores import usable_cores
+from ...runtime.backends.onnxruntime import open_session
+from ...runtime.backends.tensorrt import TensorRTBackend
+from ...runtime.decode.decoder import Decoder, argmax
 from ...runtime.errors import ArtifactError, DeviceError, ParityError, UsageError
 from ...runtime.frame import InputLayout, fitted, restored
-from ...runtime.onnxruntime_backend import open_session, usable_cores
-from ...runtime.sources import Named, Source
-from ...runtime.tensorrt import TensorRTBackend
-from ...runtime.trust import expect_trust
+from ...runtime.media.sources import Named, Source
 from ..tolerance import TOLERANCE
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...runtime.artifact import printable
+from ...runtime.artifacts.artifact import printable
+from ...runtime.artifacts.files import whole
 from ...runtime.errors import ArtifactError
-from ...runtime.files import whole
 from ...runtime.text import shown
 from ..checkpoint import EXPECTED, MAXIMUM_BYTES, plain, unpickled
 from . import paddle

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime import command
+from ...runtime.commands import command
 from ...runtime.errors import ArtifactError, DeviceError, UsageError
 from ..classes import CLASS_SETS, ClassSet
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.artifacts.files import whole
 from ...runtime.errors import ArtifactError
-from ...runtime.files import whole
 from ...runtime.text import shown
 
 _NAMES = "StructuredToParameterName@@"  # an entry that maps names to other names

@@ -14,16 +14,7 @@ import numpy as np
 
 from .ground import Ground, flat, shadow_of_box, shadow_of_tree
 from .layout import LOT, Lot, Thing, draws, lot, mover, plan_of
-from .objects import (
-    SQUARE,
-    draw_cycle,
-    draw_lamp,
-    draw_person,
-    draw_post,
-    draw_sign,
-    draw_traffic_light,
-    plate,
-)
+from .objects import SQUARE, draw_cycle, draw_lamp, draw_person, draw_post, draw_sign, draw_traffic_light, plate
 from .paint import END, FAR, Canvas, Image, Kind, Points, Texture
 from .textures import LEAVES, WALLS, Facade, facade, hedge, masonry, panel, panorama, tree
 from .vehicles import PAINTS, SHAPES, draw_vehicle

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.artifact import IGNORE
+from ...runtime.artifacts.artifact import IGNORE
 from ...runtime.frame import Frame
 from .recipe import Recipe
 

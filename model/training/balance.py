@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...runtime.artifact import IGNORE
+from ...runtime.artifacts.artifact import IGNORE
 from ..checkpoint import Checkpoint
 from ..datasets import Dataset
 from ..inference import Network

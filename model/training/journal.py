@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ...runtime.files import write_atomically
+from ...runtime.artifacts.files import write_atomically
 from .recipe import Recipe
 
 _TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ...runtime.artifact import MINIMUM_SIDE
-from ...runtime.command import MAXIMUM_SIDE, did_you_mean
+from ...runtime.artifacts.artifact import MINIMUM_SIDE
+from ...runtime.commands.command import MAXIMUM_SIDE, did_you_mean
 from ...runtime.errors import UsageError
 
 SHIPPED = Path(__file__).parent / "recipes"

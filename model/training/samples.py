@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from ...runtime.errors import SourceError, UsageError
 from ...runtime.frame import Frame
-from ...runtime.sources import IMAGES, read_image
+from ...runtime.media.sources import IMAGES, read_image
 from .. import datasets
 from ..classes import CLASS_SETS, ClassSet
 from ..street import Street

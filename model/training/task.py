@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ...runtime.artifact import IGNORE
+from ...runtime.artifacts.artifact import IGNORE
+from ...runtime.artifacts.files import write_atomically
 from ...runtime.errors import UsageError
-from ...runtime.files import write_atomically
 from .. import checkpoint
 from ..checkpoint import MEAN, STD, Checkpoint
 from ..datasets import Dataset, open_dataset

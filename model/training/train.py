@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime import command
+from ...runtime.commands import command
 from ...runtime.errors import DeviceError
 
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from ...runtime.command import make_folder
+from ...runtime.artifacts.files import write_atomically
+from ...runtime.commands.command import make_folder
 from ...runtime.errors import ArtifactError, TrainingError, UsageError
-from ...runtime.files import write_atomically
 from ..checkpoint import BEST, unpickled
 from .journal import BALANCED, Journal
 from .machine import Machine

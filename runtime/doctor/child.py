@@ -36,8 +36,8 @@ def module(name: str) -> dict[str, Any]:
 
 def gpus() -> dict[str, Any]:
     """The GPUs that the CUDA driver gives, and the newest CUDA that it runs."""
-    from ..gpu import _LIBRARY
-    from ..gpu import gpus as find
+    from ..artifacts.gpu import _LIBRARY
+    from ..artifacts.gpu import gpus as find
 
     found = find()
     version = ctypes.c_int()
@@ -50,7 +50,7 @@ def gpus() -> dict[str, Any]:
 
 def misfits(path: str) -> dict[str, Any]:
     """Reasons why an engine cannot run here."""
-    from .. import engine_file, engine_fit
+    from ..artifacts import engine_file, engine_fit
 
     _, description = engine_file.read(path)
     return {"reasons": engine_fit.misfits(description)}

@@ -12,8 +12,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from ... import __version__
-from .. import command
+from ...version import __version__
+from ..commands import command
 from ..errors import DeviceError, FastSCNNError
 from .examine import SECTIONS, examine
 from .finding import FAILURE, OK, STATUSES, WARNING, Finding, worst

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..default_model import cache
+from ..artifacts.default_model import cache
 from ..errors import FastSCNNError
 from . import look
 from .finding import FAILURE, OK, WARNING, Finding

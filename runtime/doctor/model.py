@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import engine_file, onnx_file
-from ..artifact import Artifact
+from ..artifacts import engine_file, onnx_file
+from ..artifacts.artifact import Artifact
 from ..errors import FastSCNNError
 from .finding import FAILURE, OK, WARNING, Finding
 from .look import UnansweredError, ask

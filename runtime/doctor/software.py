@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from ... import __version__
+from ...version import __version__
 from .finding import FAILURE, OK, WARNING, Finding
 from .look import UnansweredError, ask
 

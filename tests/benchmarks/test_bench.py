@@ -97,7 +97,7 @@ def test_baseline_runs_beside_ours(command: Command, exported: Exported, head: s
 
 def test_softmax_baseline_is_resize_then_softmax(exported: Exported, frames: Frames) -> None:
     from fastscnn.benchmarks.baseline import _with_softmax
-    from fastscnn.runtime import onnx_file
+    from fastscnn.runtime.artifacts import onnx_file
 
     data = onnx_file.read(exported("prob"))
     plain = onnx.load_from_string(_with_softmax(onnx_file.without_head(data, "m"), onnx_file.artifact(data, "m")))

@@ -22,7 +22,8 @@ from fastscnn.export import check, export
 from fastscnn.export.model import Built, normalised
 from fastscnn.model import CAMVID, CITYSCAPES
 from fastscnn.model.checkpoint import save, untrained
-from fastscnn.runtime import ParityError, UsageError, onnx_file
+from fastscnn.runtime import ParityError, UsageError
+from fastscnn.runtime.artifacts import onnx_file
 
 Exported = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,7 +18,8 @@ from fastscnn.export.kernels import (
     compile_kernels,
     resources,
 )
-from fastscnn.runtime import DeviceError, UsageError, kernels
+from fastscnn.runtime import DeviceError, UsageError
+from fastscnn.runtime.decode import kernels
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "benchmarks/results/kernels.md"

@@ -18,7 +18,8 @@ from fastscnn.model.checkpoint import Checkpoint, load, save, untrained
 from fastscnn.model.importing import import_checkpoint
 from fastscnn.model.street import Street
 from fastscnn.model.variant import MMSEG, PADDLESEG, TRAMAC, Variant
-from fastscnn.runtime import ParityError, Segmenter, UsageError, onnx_file
+from fastscnn.runtime import ParityError, Segmenter, UsageError
+from fastscnn.runtime.artifacts import onnx_file
 
 OTHERS = pytest.mark.parametrize("variant", [TRAMAC, MMSEG, PADDLESEG], ids=lambda v: v.name)
 

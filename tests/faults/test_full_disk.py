@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastscnn.model import checkpoint
-from fastscnn.runtime.sinks import VideoSink
+from fastscnn.runtime.media.sinks import VideoSink
 
 Exported = Callable[..., Path]
 Disk = Callable[[str], Path]

@@ -24,8 +24,8 @@ import pytest
 
 from fastscnn.model import checkpoint
 from fastscnn.model.street import Street
-from fastscnn.runtime import engine_file, onnx_file
-from fastscnn.runtime.sinks import VideoSink
+from fastscnn.runtime.artifacts import engine_file, onnx_file
+from fastscnn.runtime.media.sinks import VideoSink
 
 Exported = Callable[..., Path]
 KILLS = int(os.environ.get("FASTSCNN_KILLS", "2"))
@@ -178,7 +178,7 @@ def test_video(exported: Exported, tmp_path: Path) -> None:
         capture.release()
         assert frames in (10, 20)
 
-    survive("fastscnn.runtime.segment", jobs, tmp_path / "out", check, {"clip.mp4"})
+    survive("fastscnn.runtime.commands.segment", jobs, tmp_path / "out", check, {"clip.mp4"})
 
 
 def test_images(exported: Exported, tmp_path: Path) -> None:
@@ -193,4 +193,4 @@ def test_images(exported: Exported, tmp_path: Path) -> None:
         for name in names:
             assert cv2.imread(str(tmp_path / "out" / name), cv2.IMREAD_UNCHANGED).shape == (64, 96)
 
-    survive("fastscnn.runtime.segment", [job], tmp_path / "out", check, names)
+    survive("fastscnn.runtime.commands.segment", [job], tmp_path / "out", check, names)

@@ -28,8 +28,9 @@ from fastscnn.model import checkpoint
 from fastscnn.model.datasets import read_classes
 from fastscnn.model.importing import containers, import_checkpoint
 from fastscnn.model.training.recipe import Recipe
-from fastscnn.runtime import FastSCNNError, Segmenter, engine_file
-from fastscnn.runtime.sources import read_image
+from fastscnn.runtime import FastSCNNError, Segmenter
+from fastscnn.runtime.artifacts import engine_file
+from fastscnn.runtime.media.sources import read_image
 
 HUGE = 100_000
 MEMORY = 3 << 30  # bytes of address space beyond what the imports took

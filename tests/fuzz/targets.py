@@ -24,10 +24,11 @@ from fastscnn.model.datasets import read_classes
 from fastscnn.model.importing import containers
 from fastscnn.model.street import Street
 from fastscnn.model.training.recipe import SHIPPED, Recipe
-from fastscnn.runtime import Segmenter, engine_file, onnx_file
+from fastscnn.runtime import Segmenter
+from fastscnn.runtime.artifacts import engine_file, onnx_file
 from fastscnn.runtime.errors import ArtifactError, FastSCNNError, SourceError, UsageError
-from fastscnn.runtime.sinks import VideoSink
-from fastscnn.runtime.sources import Source
+from fastscnn.runtime.media.sinks import VideoSink
+from fastscnn.runtime.media.sources import Source
 
 Documented = tuple[type[FastSCNNError], ...]
 
@@ -97,7 +98,7 @@ def _edges(data: bytes) -> tuple[int, int] | None:
 
 
 def _description(model: bytes) -> bytes:
-    from fastscnn.runtime.engine_file import EngineDescription, EngineLayer, EngineTensor, Kernels
+    from fastscnn.runtime.artifacts.engine_file import EngineDescription, EngineLayer, EngineTensor, Kernels
 
     made = EngineDescription(
         artifact=onnx_file.artifact(model, "m"), flavour="tensorrt", version="10.3.0", targets=("sm87",), device="Orin",

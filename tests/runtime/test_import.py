@@ -17,7 +17,7 @@ def fresh(code: str) -> dict[str, object]:
 
 def test_runtime_imports_nothing_heavy() -> None:
     found = fresh(
-        "import json, sys, fastscnn.runtime, fastscnn.runtime.segment\n"
+        "import json, sys, fastscnn.runtime, fastscnn.runtime.commands.segment\n"
         "print(json.dumps({m: m in sys.modules for m in ('torch', 'onnx', 'rclpy', 'onnxruntime', 'tensorrt', 'matplotlib')}))"
     )
     assert not any(found.values()), found
@@ -81,7 +81,7 @@ def imports(path: Path, root: Path) -> Iterator[str]:
 def test_the_library_itself_is_silent() -> None:
     code = (
         "import json, logging, fastscnn.runtime\n"
-        "logging.getLogger('fastscnn.runtime.backend').warning('for those who listen')\n"
+        "logging.getLogger('fastscnn.runtime.backends.choice').warning('for those who listen')\n"
         "print(json.dumps({'handlers': [type(h).__name__ for h in logging.getLogger('fastscnn').handlers]}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")

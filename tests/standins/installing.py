@@ -17,8 +17,9 @@ import pytest
 import tensorrt_standin
 from gpu_standin import CUBIN, Machine
 
-from fastscnn.runtime import engine_file, engine_fit, kernels, onnx_file, tensorrt_binding
-from fastscnn.runtime.engine_file import EngineDescription, EngineTensor, Kernels
+from fastscnn.runtime.artifacts import engine_file, engine_fit, onnx_file, tensorrt_binding
+from fastscnn.runtime.artifacts.engine_file import EngineDescription, EngineTensor, Kernels
+from fastscnn.runtime.decode import kernels
 
 
 def compiled_kernels(folder: Path) -> ctypes.CDLL:
@@ -30,7 +31,7 @@ def compiled_kernels(folder: Path) -> ctypes.CDLL:
     options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fPIC", "-shared"]
     # A CPU forgives a misaligned store and an overflow; a GPU stops at the first. So here they end the process, too.
     options += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
-    source = Path(__file__).parents[1] / "runtime" / "kernels_on_cpu.cpp"
+    source = Path(__file__).parents[1] / "runtime" / "decode" / "kernels_on_cpu.cpp"
     done = subprocess.run(
         [compiler, *options, "-I", kernels.FOLDER, "-o", target, source], capture_output=True, text=True
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gpu_standin import CUBIN, INVALID_CONTEXT, OUT_OF_MEMORY, Machine, RefusalError, Stream
 
-from fastscnn.runtime.kernels import ENTRY_POINTS
+from fastscnn.runtime.decode.kernels import ENTRY_POINTS
 
 
 def make(machine: Machine) -> tuple[ModuleType, ModuleType]:

@@ -15,18 +15,11 @@ from fastscnn.export.quantisation import Quantised, quantise
 from fastscnn.export.quantisation.cli import main
 from fastscnn.export.quantisation.sensitivity import as_text
 from fastscnn.model.evaluate import main as evaluate
-from fastscnn.runtime import (
-    ArtifactError,
-    ParityError,
-    Segmenter,
-    SourceError,
-    UsageError,
-    engine_file,
-    onnx_file,
-    trial,
-)
-from fastscnn.runtime import agreement as agreement_bound
-from fastscnn.runtime.onnxruntime_backend import open_session
+from fastscnn.runtime import ArtifactError, ParityError, Segmenter, SourceError, UsageError
+from fastscnn.runtime.artifacts import engine_file, onnx_file
+from fastscnn.runtime.backends import agreement as agreement_bound
+from fastscnn.runtime.backends import trial
+from fastscnn.runtime.backends.onnxruntime import open_session
 
 Exported = Callable[..., Path]
 

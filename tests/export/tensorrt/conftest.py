@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 import pytest
 
-from fastscnn.runtime.gpu import Gpu
+from fastscnn.runtime.artifacts.gpu import Gpu
 
 ORIN = Gpu("Orin", "sm87", 32 << 30)
 ENUMS = (
@@ -246,7 +246,7 @@ def board(surface: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPa
     def make(version: str, **behaviour: Any) -> Behaviour:
         does = Behaviour(**behaviour)
         monkeypatch.setitem(sys.modules, "tensorrt", StandIn(surface(version), does))  # type: ignore[arg-type]
-        for user in ("fastscnn.export.tensorrt.engine", "fastscnn.runtime.engine_fit"):
+        for user in ("fastscnn.export.tensorrt.engine", "fastscnn.runtime.artifacts.engine_fit"):
             monkeypatch.setattr(f"{user}.gpus", lambda: [ORIN])
         return does
 

@@ -5,15 +5,9 @@ from typing import Any
 
 import pytest
 
-from fastscnn.export.tensorrt.capabilities import (
-    IGNORED_BY_RTX,
-    NAMES_OF,
-    RTX_TARGETS,
-    capabilities,
-    refused_target,
-)
+from fastscnn.export.tensorrt.capabilities import IGNORED_BY_RTX, NAMES_OF, RTX_TARGETS, capabilities, refused_target
 from fastscnn.runtime import DeviceError
-from fastscnn.runtime.tensorrt_binding import Binding
+from fastscnn.runtime.artifacts.tensorrt_binding import Binding
 
 Surface = Callable[[str], dict[str, Any]]
 RECORDED = ["8.6.0", "10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106", "rtx-1.7.1"]

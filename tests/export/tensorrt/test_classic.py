@@ -15,11 +15,12 @@ from fastscnn.export.quantisation import Quantised
 from fastscnn.export.tensorrt import BuildOptions, build, cache, decode_kernels
 from fastscnn.export.tensorrt.engine import expect_distinct, files
 from fastscnn.export.tensorrt.progress import Progress
-from fastscnn.runtime import ArtifactError, DeviceError, OutputError, ParityError, UsageError, engine_file
-from fastscnn.runtime.engine_file import Kernels
+from fastscnn.runtime import ArtifactError, DeviceError, OutputError, ParityError, UsageError
+from fastscnn.runtime.artifacts import engine_file
+from fastscnn.runtime.artifacts.engine_file import Kernels
+from fastscnn.runtime.artifacts.tensorrt_binding import Binding
+from fastscnn.runtime.decode.kernels import digest
 from fastscnn.runtime.errors import BuildError
-from fastscnn.runtime.kernels import digest
-from fastscnn.runtime.tensorrt_binding import Binding
 
 CLASSIC = ("8.6.0", "10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
 
@@ -210,7 +211,7 @@ def test_version_compatible_plans_may_run_their_own_code(
 def test_tensorrts_log_goes_through_logging(
     board: Board, exported: Exported, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from fastscnn.runtime.tensorrt.log import gathered, logger
+    from fastscnn.runtime.backends.tensorrt.log import gathered, logger
 
     board("10.3.0")
     module = sys.modules["tensorrt"]

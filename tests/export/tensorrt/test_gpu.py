@@ -7,8 +7,9 @@ import pytest
 
 from fastscnn.export.tensorrt import BuildOptions, build, verify
 from fastscnn.export.tensorrt.report import inspect
-from fastscnn.runtime import DeviceError, tensorrt_binding
-from fastscnn.runtime.gpu import first
+from fastscnn.runtime import DeviceError
+from fastscnn.runtime.artifacts import tensorrt_binding
+from fastscnn.runtime.artifacts.gpu import first
 
 pytestmark = pytest.mark.gpu
 Exported = Callable[..., Path]

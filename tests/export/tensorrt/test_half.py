@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from fastscnn.export.tensorrt.half import to_half
 from fastscnn.model import Street
-from fastscnn.runtime import DeviceError, ParityError, onnx_file
+from fastscnn.runtime import DeviceError, ParityError
+from fastscnn.runtime.artifacts import onnx_file
 from fastscnn.runtime.frame import InputLayout
 
 Exported = Callable[..., Path]

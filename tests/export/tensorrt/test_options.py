@@ -11,8 +11,8 @@ from fastscnn.export.tensorrt.cli import main
 from fastscnn.export.tensorrt.engine_builder import strongly_typed
 from fastscnn.export.tensorrt.options import check_supported, size, targets
 from fastscnn.runtime import DeviceError, UsageError
-from fastscnn.runtime.gpu import Gpu
-from fastscnn.runtime.tensorrt_binding import Binding
+from fastscnn.runtime.artifacts.gpu import Gpu
+from fastscnn.runtime.artifacts.tensorrt_binding import Binding
 
 RTX = Binding("rtx", "1.7.1.116", None)
 OLD = Binding("tensorrt", "8.5.2", None)

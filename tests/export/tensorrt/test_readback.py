@@ -9,8 +9,8 @@ import pytest
 
 from fastscnn.export.tensorrt.capabilities import capabilities
 from fastscnn.export.tensorrt.readback import Readback, from_engine
-from fastscnn.runtime.engine_file import EngineLayer
-from fastscnn.runtime.tensorrt_binding import Binding
+from fastscnn.runtime.artifacts.engine_file import EngineLayer
+from fastscnn.runtime.artifacts.tensorrt_binding import Binding
 
 CAN = capabilities(Binding("tensorrt", "8.6.0", None))
 GRAPH = ("a.conv", "a.relu", "b.conv", "pool", "c.conv")

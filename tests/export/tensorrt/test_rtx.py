@@ -14,10 +14,11 @@ import pytest
 import tensorrt_rtx
 
 from fastscnn.export.tensorrt import BuildOptions, build, decode_kernels
-from fastscnn.runtime import DeviceError, engine_file, onnx_file, onnx_graph
-from fastscnn.runtime.engine_file import Kernels
-from fastscnn.runtime.gpu import first
-from fastscnn.runtime.kernels import digest
+from fastscnn.runtime import DeviceError
+from fastscnn.runtime.artifacts import engine_file, onnx_file, onnx_graph
+from fastscnn.runtime.artifacts.engine_file import Kernels
+from fastscnn.runtime.artifacts.gpu import first
+from fastscnn.runtime.decode.kernels import digest
 
 Exported = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]

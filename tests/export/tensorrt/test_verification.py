@@ -19,9 +19,10 @@ from fastscnn.export.model import normalised
 from fastscnn.export.tensorrt import BuildOptions, build, verification, verify
 from fastscnn.model import CITYSCAPES, Street
 from fastscnn.model.checkpoint import load, save, untrained
-from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError, engine_file, onnx_file
-from fastscnn.runtime.backend import Raw
-from fastscnn.runtime.gpu import first
+from fastscnn.runtime import ArtifactError, DeviceError, ParityError, UsageError
+from fastscnn.runtime.artifacts import engine_file, onnx_file
+from fastscnn.runtime.artifacts.gpu import first
+from fastscnn.runtime.backends.protocol import Raw
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SIZE = (64, 96)

@@ -1,0 +1,3 @@
+"""How time and memory grow: `python -m fastscnn.benchmarks.growth`."""
+
+__all__: list[str] = []

@@ -1,0 +1,8 @@
+import contextlib
+import os
+
+from .cli import main
+
+with contextlib.suppress(OSError, AttributeError):
+    os.nice(19)
+raise SystemExit(main())

@@ -1,0 +1,275 @@
+"""Which engine is fastest here? Tried once for a model on a machine, kept in the user's cache.
+
+Reduced precision takes part only if its results pass the gate of `agreement` against float32 on drawn scenes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...version import __version__
+from ..artifacts import onnx_file
+from ..artifacts.default_model import cache
+from ..artifacts.files import write_atomically
+from ..errors import DeviceError, FastSCNNError, ParityError
+from ..frame import Frame, InputLayout
+from .agreement import QUANTISED, REDUCED, clear, share
+from .cores import usable_cores
+from .logits import LogitsBackend
+from .openvino import VARIANTS
+
+log = logging.getLogger(__name__)
+
+REFERENCE = "cpu"  # ONNX Runtime; it also wins what is about equal
+_CLEARLY = 0.95  # of the reference's time, which another must stay below
+_SECONDS = 2.0  # of measuring, after the check
+_ROUNDS = (3, 15)  # at least, at most
+_PAUSE = 0.005  # seconds between turns, in which the other's threads fall asleep
+
+Engine = TypeVar("Engine", bound=LogitsBackend)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one engine did."""
+
+    milliseconds: float | None = None  # median of the network's runs; None where it did not take part
+    difference: float | None = None  # of the logits from the reference's, as a share of their range
+    refused: str | None = None  # why it may not be chosen
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: on what, of whom, and who won."""
+
+    facts: Mapping[str, Any]
+    entries: Mapping[str, Entry]
+    chosen: str
+
+    def __str__(self) -> str:
+        ran = sorted((e.milliseconds, name) for name, e in self.entries.items() if e.milliseconds is not None)
+        text = f"{self.chosen} chosen by a trial on this machine: " + ", ".join(f"{n} {ms:.1f} ms" for ms, n in ran)
+        for name, entry in self.entries.items():
+            if entry.refused:
+                text += f"; {name}: {entry.refused}"
+            elif entry.difference is not None and name != REFERENCE:
+                text += f"; {name}'s logits within {entry.difference:.1e} of {REFERENCE}'s"
+        return text
+
+
+def known(path: str | Path, threads: int | None) -> Trial | None:
+    """An earlier trial of this model, with these versions and threads, on this processor."""
+    facts = _facts(path, threads)
+    try:
+        found = json.loads(_place(facts).read_text())
+        entries = {str(name): Entry(**entry) for name, entry in found["entries"].items()}
+        trial = Trial(found["facts"], entries, found["chosen"])
+        winner = entries[trial.chosen]
+        sound = trial.chosen in (REFERENCE, *VARIANTS) and winner.milliseconds is not None and not winner.refused
+        if trial.facts == facts and sound and str(trial):
+            return trial
+    except FileNotFoundError:
+        return None
+    except (FastSCNNError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        log.debug("an earlier trial cannot be read (%s); trying anew", error)
+    return None
+
+
+def hold(
+    path: str | Path, threads: int | None, candidates: list[str], open_one: Callable[[str], Engine]
+) -> tuple[Trial, Engine]:
+    """Try the candidates, keep the result in the cache, and give the winner, opened.
+
+    Args:
+        candidates: device names, the reference first; those that cannot be opened are passed over.
+
+    Raises:
+        ArtifactError: the file itself is at fault.
+        DeviceError: no candidate can run here.
+    """
+    facts = _facts(path, threads)
+    log.info("trying once which engine is fastest here: %s", ", ".join(candidates))
+    opened: dict[str, Engine] = {}
+    entries: dict[str, Entry] = {}
+    failure: FastSCNNError | None = None
+    try:
+        for name in candidates:
+            try:
+                opened[name] = open_one(name)
+            except FastSCNNError as error:
+                if name == REFERENCE and not isinstance(error, DeviceError):
+                    raise
+                failure, entries[name] = failure or error, Entry(refused=str(error))
+        if not opened:
+            raise failure or DeviceError("no engine was tried")
+        entries |= _compared(opened)
+        trial = Trial(facts, entries, _winner(entries))
+    except BaseException:
+        for backend in opened.values():
+            backend.close()
+        raise
+    for name, backend in opened.items():
+        if name != trial.chosen:
+            backend.close()
+    _keep(trial)
+    return trial, opened[trial.chosen]
+
+
+def expect_agreement(trial: Trial, device: str) -> None:
+    """Refuse a device that the trial found wanting.
+
+    Raises:
+        ParityError: its results part from float32's.
+        DeviceError: it could not be opened, or was not tried.
+    """
+    entry = trial.entries.get(device)
+    if entry is None:
+        raise DeviceError(f"device {device!r} is not there on this machine. Use one of {', '.join(trial.entries)}")
+    if entry.refused:
+        raise (DeviceError if entry.difference is None else ParityError)(f"device {device!r}: {entry.refused}")
+
+
+def scene(height: int, width: int, seed: int = 0) -> Frame:
+    """A drawn frame with what a camera sees: bright above and grey below, things with edges, texture of every size."""
+    rng = np.random.default_rng(seed)
+    size = (width, height)
+    column = rng.uniform([[[150] * 3], [[90] * 3], [[60] * 3]], [[[255] * 3], [[160] * 3], [[130] * 3]])
+    image = cv2.resize(column.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    for _ in range(40):  # far things are small and stand on the horizon
+        near = rng.uniform() ** 2
+        x, y = int(rng.uniform(0, width)), int(height * (0.45 + 0.5 * near))
+        across, up = int(width * (0.01 + 0.1 * near)), int(height * rng.uniform(0.02, 0.3 + 0.2 * near))
+        colour = tuple(float(v) for v in rng.uniform(20, 220) + rng.normal(0, 25, 3))
+        cv2.rectangle(image, (x - across, y - up), (x + across, y), colour, -1)
+    cells = 4
+    while cells <= height:
+        noise = rng.normal(0, 5, (cells, cells * 2, 3)).astype(np.float32)
+        image = cv2.add(image, cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR))
+        cells *= 4
+    return np.asarray(image.clip(0, 255), np.uint8)
+
+
+def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
+    """Check each against the first, then time those that passed, in turns."""
+    first = next(iter(opened))
+    artifact = opened[first].artifact
+    layout, size = InputLayout(artifact), (artifact.height, artifact.width)
+    bound = QUANTISED if artifact.precision == "int8" else REDUCED
+    images = [layout([scene(*size, seed)] * artifact.batch) for seed in range(2)]
+    expected = [opened[first].logits(image)[0] for image in images]
+    entries: dict[str, Entry] = {}
+    for name, backend in opened.items():
+        answers = expected if name == first else [backend.logits(image)[0] for image in images]
+        difference = float(np.max([share(a, e) for a, e in zip(answers, expected, strict=True)]))  # keeps NaN
+        wrong = sum(_clearly_different(backend, a, e, size, bound) for a, e in zip(answers, expected, strict=True))
+        refused = None
+        if not difference <= bound or wrong:
+            refused = (
+                f"parts from {first} by {difference:.1e} of the logits' range, with another label on {wrong:,} pixels that "
+                f"are no ties; expected at most {bound:.0e} and none"
+            )
+        entries[name] = Entry(difference=difference, refused=refused)
+    times = _timed({n: b for n, b in opened.items() if not entries[n].refused}, images)
+    return {n: Entry(times.get(n), e.difference, e.refused) for n, e in entries.items()}
+
+
+def _clearly_different(
+    backend: LogitsBackend, found: NDArray[Any], expected: NDArray[Any], size: tuple[int, int], bound: float
+) -> int:
+    if not np.isfinite(found).all():
+        return int(np.prod(size))
+    differing = backend.labels(found) != backend.labels(expected)
+    return int(np.sum(differing & clear(expected, size, bound, backend.artifact.align_corners)))
+
+
+def _timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:
+    least, most = _ROUNDS
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    began = time.perf_counter()
+    for turn in range(most):
+        if turn >= least and time.perf_counter() - began > _SECONDS:
+            break
+        for name, backend in backends.items():
+            time.sleep(_PAUSE)
+            started = time.perf_counter()
+            backend.logits(images[turn % len(images)])
+            times[name].append((time.perf_counter() - started) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _winner(entries: Mapping[str, Entry]) -> str:
+    times = {name: e.milliseconds for name, e in entries.items() if e.milliseconds is not None}
+    fastest = min(times, key=lambda name: times[name])
+    return REFERENCE if REFERENCE in times and times[fastest] > _CLEARLY * times[REFERENCE] else fastest
+
+
+def _facts(path: str | Path, threads: int | None) -> dict[str, Any]:
+    """Whatever may change the outcome; ArtifactError where there is no such file."""
+    return {
+        "model": hashlib.sha256(onnx_file.read(path)).hexdigest(),
+        "threads": threads or usable_cores(),
+        "cores": usable_cores(),
+        "processor": processor(),
+        "gpus": sorted(node.name for node in Path("/dev/dri").glob("renderD*")),
+        "versions": {"fastscnn": __version__, **versions("onnxruntime", "openvino")},
+    }
+
+
+def processor() -> str:
+    """Model and instruction sets, by which engines choose their kernels."""
+    wanted = ("model name", "flags", "Features", "CPU part")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = [line.partition(":")[::2] for line in lines]
+    told = {key.strip(): value.strip() for key, value in pairs if key.strip() in wanted}
+    flags = hashlib.sha256((told.get("flags", "") + told.get("Features", "")).encode()).hexdigest()[:8]
+    return f"{told.get('model name') or told.get('CPU part') or platform.machine()} ({flags})"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Those that are installed."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _place(facts: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache() / f"trial-{digest[:16]}.json"
+
+
+def _keep(trial: Trial) -> None:
+    content = {
+        "facts": trial.facts,
+        "chosen": trial.chosen,
+        "entries": {name: asdict(entry) for name, entry in trial.entries.items()},
+    }
+    try:
+        place = _place(trial.facts)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, (json.dumps(content, indent=2) + "\n").encode())
+    except (OSError, FastSCNNError) as error:
+        log.debug("the trial's result cannot be kept (%s); the next start tries again", error)
+
+
+__all__ = ["Entry", "Trial", "expect_agreement", "hold", "known", "scene"]

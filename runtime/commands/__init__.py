@@ -1,0 +1,3 @@
+"""`fastscnn-segment`, and what every command line of the project shares; nothing that robot code would import."""
+
+__all__: list[str] = []

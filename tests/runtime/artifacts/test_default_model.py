@@ -1,0 +1,68 @@
+"""fastscnn-segment without a model: the weights that ship, exported once into the user's cache."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fastscnn.model import CAMVID, Street
+from fastscnn.runtime.artifacts import onnx_file
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_first_run_exports_and_the_second_finds_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    image, truth = Street(180, 320, seed=2, classes="camvid").frame(0)
+    cv2.imwrite(str(tmp_path / "frame.png"), image)
+    first = command("fastscnn-segment", "frame.png", "-o", "labels.png", "--as", "labels")
+    assert first.returncode == 0, first.stderr
+    assert "exporting the weights that ship" in first.stderr
+    (model,) = (tmp_path / "cache" / "fastscnn").iterdir()
+    artifact = onnx_file.artifact(onnx_file.read(model), model.name)
+    assert (artifact.classes, artifact.resolution, artifact.trained) == (CAMVID.classes, "720x1280", True)
+    labels = cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_UNCHANGED)
+    counted = truth != 255
+    assert np.mean(labels[counted] == truth[counted]) > 0.6, "trained weights know a drawn street, too"
+    written = model.stat().st_mtime_ns
+    second = command("fastscnn-segment", "frame.png", "-o", "again.png", "--as", "labels")
+    assert second.returncode == 0
+    assert "exporting" not in second.stderr
+    assert model.stat().st_mtime_ns == written
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "labels.png").read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cv2.imwrite(str(tmp_path / "frame.png"), np.zeros((64, 64, 3), np.uint8))
+    done = command("fastscnn-segment", "frame.png", "-o", "labels.png")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "frame.png"), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "hidden" / "torch").mkdir(parents=True)
+    (tmp_path / "hidden" / "torch" / "__init__.py").write_text(
+        "raise ImportError('No module named torch', name='torch')"
+    )
+    paths = os.pathsep.join(filter(None, [str(tmp_path / "hidden"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fastscnn-segment"), "frame.png", "-o", "labels.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 4
+    assert "pip install 'fastscnn[export]'" in done.stderr

@@ -1,0 +1,356 @@
+"""The OpenVINO backend against ONNX Runtime's, on the weights that ship; the choice between them and its memory."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fastscnn.model.street import Street
+from fastscnn.runtime import ArtifactError, DeviceError, ParityError, Segmenter, UsageError
+from fastscnn.runtime.artifacts import onnx_graph
+from fastscnn.runtime.backends import agreement, bfloat16, trial
+from fastscnn.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from fastscnn.runtime.backends.openvino import OpenVinoBackend, available
+
+openvino = pytest.importorskip("openvino")
+Exported = Callable[..., Path]
+SIZE = (256, 512)
+
+needs_bf16 = pytest.mark.skipif("openvino-bf16" not in available(), reason="this processor has no bfloat16 arithmetic")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[np.ndarray]:
+    street = Street(*SIZE, seed=7)
+    return [street.frame(0)[0], street.frame(40)[0], trial.scene(*SIZE, seed=11)]
+
+
+@pytest.fixture(scope="module")
+def shipped(exported: Exported) -> Callable[..., Path]:
+    return lambda head="cls", resolution=SIZE, **options: exported(head, resolution, classes="camvid", **options)
+
+
+@pytest.fixture
+def choosing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No device preferred, and a cache of this test's own; gives the cache's folder."""
+    monkeypatch.delenv("FASTSCNN_DEVICE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(trial, "_SECONDS", 0.2)
+    return tmp_path / "cache" / "fastscnn"
+
+
+@pytest.mark.parametrize("resolution", [SIZE, (100, 140)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_float32_equals_onnxruntime_but_for_ties(
+    shipped: Exported, scenes: list[np.ndarray], resolution: tuple[int, int], precision: str
+) -> None:
+    path = shipped(resolution=resolution, precision=precision)
+    ours, theirs = OpenVinoBackend(path), OnnxRuntimeBackend(path, "cpu")
+    assert (ours.precision, ours.device.startswith("OpenVINO CPU fp32")) == (precision, True)
+    for scene in scenes:
+        image = cv2.resize(scene, resolution[::-1])[None]
+        expected = theirs.logits(image)[0]
+        tolerance = 1e-5 if precision == "fp32" else agreement.REDUCED
+        differing = ours.run(image).labels[0] != theirs.run(image).labels[0]
+        assert not np.any(differing & agreement.clear(expected, resolution, tolerance))
+        assert differing.mean() < 1e-3
+        assert agreement.share(ours.logits(image)[0], expected) < tolerance
+
+
+@needs_bf16
+def test_bfloat16_passes_the_gate_of_fp16_with_room(shipped: Exported, scenes: list[np.ndarray]) -> None:
+    path = shipped()
+    ours, theirs = OpenVinoBackend(path, "openvino-bf16"), OnnxRuntimeBackend(path, "cpu")
+    assert ours.precision == "bf16"
+    for scene in scenes:
+        expected = theirs.logits(scene[None])[0]
+        difference = agreement.share(ours.logits(scene[None])[0], expected)
+        assert 1e-4 < difference < 0.8 * agreement.REDUCED, "0 would mean that it computes in float32"
+        differing = ours.run(scene[None]).labels[0] != theirs.run(scene[None]).labels[0]
+        assert not np.any(differing & agreement.clear(expected, SIZE, agreement.REDUCED))
+        assert differing.mean() < 0.005
+
+
+@needs_bf16
+def test_bfloat16_is_better_prepared_than_not(
+    shipped: Exported, scenes: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shipped()
+    expected = [OnnxRuntimeBackend(path, "cpu").logits(scene[None])[0] for scene in scenes]
+
+    def errors() -> list[float]:
+        backend = OpenVinoBackend(path, "openvino-bf16")
+        pairs = zip(scenes, expected, strict=True)
+        return [float(np.sqrt(np.mean((backend.logits(s[None])[0] - e) ** 2))) for s, e in pairs]
+
+    prepared = errors()
+    monkeypatch.setattr(bfloat16, "prepare", lambda model: None)
+    assert max(prepared) < 0.9 * max(errors())
+
+
+def test_preparing_leaves_the_network_what_it_is(shipped: Exported, scenes: list[np.ndarray]) -> None:
+    """Whole means and rounded kernels, computed in float32: away from the border only the rounding is left."""
+    core = openvino.Core()
+    results = []
+    for prepare in (False, True):
+        model = core.read_model(shipped("logits"))
+        if prepare:
+            bfloat16.prepare(model)
+            (means,) = [n for n in model.get_ordered_ops() if n.get_friendly_name() == "input.mean"]
+            values = means.input(1).get_source_output().get_node().data.ravel()
+            assert values.tolist() == np.round(values).tolist()
+        request = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        request.infer([scenes[0][None]])
+        results.append(request.get_output_tensor(0).data[0].copy())
+    assert 0 < agreement.share(results[1], results[0]) < 0.5 * agreement.REDUCED
+
+
+def test_rounding_keeps_the_sum_of_every_kernel() -> None:
+    kernels = np.random.default_rng(0).standard_normal((500, 9)).astype(np.float32)
+    kernels[0], kernels[1] = 0, [1, -2, 0.5, 3, 0, 1, 1, 1, -1]  # exact already
+    found = bfloat16.rounded(kernels)
+    assert not np.any(found.view(np.uint32) & 0xFFFF), "more than bfloat16 holds"
+    assert np.array_equal(found[:2], kernels[:2])
+    assert np.all(np.abs(found - kernels) <= np.abs(kernels) * 2.0**-7), "further than the two nearest numbers"
+    nearest = ((kernels.view(np.uint32) + 0x8000) & np.uint32(0xFFFF0000)).view(np.float32)
+    drift, nearest_drift = (np.abs((w.astype(np.float64) - kernels).sum(axis=1)) for w in (found, nearest))
+    assert drift.mean() < 0.2 * nearest_drift.mean()
+    assert np.all(drift <= nearest_drift + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "options"), [("prob", {}), ("logits", {}), ("cls", {"input": "float"}), ("cls", {"batch": 2})]
+)
+def test_every_head_input_and_batch(
+    shipped: Exported, scenes: list[np.ndarray], head: str, options: dict[str, object]
+) -> None:
+    path = shipped(head, **options)
+    with Segmenter(path, "openvino", threads=2) as ours, Segmenter(path, "cpu", threads=2) as theirs:
+        count = int(options.get("batch", 1))  # type: ignore[call-overload]
+        for found, expected in zip(ours.batch(scenes[:count]), theirs.batch(scenes[:count]), strict=True):
+            assert np.mean(found.labels == expected.labels) > 0.9999
+            if head == "prob":
+                assert np.abs(found.probabilities - expected.probabilities).max() < 1e-4
+            if head == "logits":
+                assert agreement.share(found.logits, expected.logits) < 1e-5
+
+
+def test_results_stay_when_the_next_frame_comes(shipped: Exported, scenes: list[np.ndarray]) -> None:
+    """The engine writes logits where results keep them; from many threads, too."""
+    for device in ("cpu", "openvino"):
+        with Segmenter(shipped("logits"), device) as segmenter:
+            expected = [segmenter(scene).logits.copy() for scene in scenes]
+            with ThreadPoolExecutor(4) as pool:
+                results = list(pool.map(lambda i: segmenter(scenes[i % 3]), range(12)))
+        for index, result in enumerate(results):
+            assert np.array_equal(result.logits, expected[index % 3])
+
+
+def test_the_choice_is_made_once_told_and_obeyed(
+    shipped: Exported,
+    scenes: list[np.ndarray],
+    choosing: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = shipped()
+    with caplog.at_level(logging.INFO), Segmenter(path) as first:
+        labels = first(scenes[0]).labels
+    assert "trying once" in caplog.text
+    (kept,) = choosing.iterdir()
+    told = json.loads(kept.read_text())
+    assert set(told["entries"]) == {"cpu", *available()}
+    timed = {name: entry["milliseconds"] for name, entry in told["entries"].items() if not entry["refused"]}
+    fastest = min(timed, key=lambda name: timed[name])
+    assert told["chosen"] in (fastest, "cpu")
+    assert told["chosen"] == "cpu" or timed[told["chosen"]] < timed["cpu"]
+    assert first.why.startswith(f"{told['chosen']} chosen by a trial on this machine: ")
+    assert all(f"{name} {ms:.1f} ms" in first.why for name, ms in timed.items())
+    for choice in ("cpu", "openvino"):  # whatever stands there is taken without another trial
+        kept.write_text(json.dumps({**told, "chosen": choice}))
+        monkeypatch.setattr(trial, "hold", None)
+        with Segmenter(path) as again:
+            assert again.device.startswith("ONNX Runtime" if choice == "cpu" else "OpenVINO CPU fp32")
+            assert np.mean(again(scenes[0]).labels == labels) > 0.995
+
+
+def test_a_cache_that_is_damaged_foreign_or_unwritable_fails_nothing(
+    shipped: Exported, choosing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shipped()
+    Segmenter(path).close()
+    (kept,) = choosing.iterdir()
+    sound = json.loads(kept.read_text())
+    known = trial.known(path, None)
+    assert known is not None
+    damaged = [
+        "",
+        "{",
+        "[]",
+        "null",
+        json.dumps({**sound, "chosen": "abacus"}),
+        json.dumps({**sound, "entries": {}}),
+        json.dumps({**sound, "entries": {sound["chosen"]: {"milliseconds": "fast"}}}),
+        json.dumps({**sound, "entries": {sound["chosen"]: {"milliseconds": 1.0, "refused": "wrong"}}}),
+        json.dumps({**sound, "facts": {**sound["facts"], "processor": "another"}}),
+    ]
+    for text in damaged:
+        kept.write_text(text)
+        assert trial.known(path, None) is None, text
+    kept.write_bytes(b"\xff\xfe\x00")
+    Segmenter(path).close()
+    assert json.loads(kept.read_text())["facts"] == sound["facts"], "the damaged file was not replaced"
+    kept.unlink()
+    choosing.rmdir()
+    choosing.write_text("a file where the folder should be")
+    with Segmenter(path) as segmenter:
+        assert "chosen by a trial" in segmenter.why
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    Segmenter(path).close()
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("processor", lambda: "another"), ("usable_cores", lambda: 99), ("versions", lambda *names: {"openvino": "1"})],
+)
+def test_another_machine_or_version_tries_anew(
+    shipped: Exported, choosing: Path, monkeypatch: pytest.MonkeyPatch, change: str, value: object
+) -> None:
+    path = shipped()
+    Segmenter(path, threads=1).close()
+    assert trial.known(path, 1) is not None
+    assert trial.known(path, 2) is None, "other threads, other times"
+    assert trial.known(shipped("prob"), 1) is None
+    monkeypatch.setattr(trial, change, value)
+    assert trial.known(path, 1) is None
+
+
+def test_reduced_precision_that_parts_is_refused(
+    shipped: Exported, choosing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend that gives other labels may be ever so fast: it is not chosen, and refused where it is named."""
+    path = shipped()
+    honest = OpenVinoBackend.logits
+
+    def wrong(self: OpenVinoBackend, image: np.ndarray) -> np.ndarray:
+        return honest(self, image)[:, ::-1] if "bf16" in self.device else honest(self, image)
+
+    monkeypatch.setattr(OpenVinoBackend, "logits", wrong)
+    if "openvino-bf16" not in available():
+        pytest.skip("this processor has no bfloat16 arithmetic")
+    with Segmenter(path) as segmenter:
+        assert "bf16" not in segmenter.device
+        assert "openvino-bf16: parts from cpu by" in segmenter.why
+    with pytest.raises(ParityError, match="parts from cpu by"):
+        Segmenter(path, "openvino-bf16")
+    (kept,) = choosing.iterdir()
+    assert json.loads(kept.read_text())["entries"]["openvino-bf16"]["milliseconds"] is None
+
+
+def test_a_preference_of_the_machine_and_devices_that_are_not_there(
+    shipped: Exported, choosing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTSCNN_DEVICE", "openvino")
+    with Segmenter(shipped()) as segmenter:
+        assert (segmenter.device.startswith("OpenVINO CPU fp32"), segmenter.why) == (True, "")
+    with Segmenter(shipped(), "cpu") as segmenter:
+        assert segmenter.device.startswith("ONNX Runtime")
+    monkeypatch.setenv("FASTSCNN_DEVICE", "abacus")
+    with pytest.raises(UsageError, match="'abacus' is unknown"):
+        Segmenter(shipped())
+    if "openvino-gpu" not in available():
+        with pytest.raises(DeviceError, match=r"openvino-gpu.*is not there"):
+            Segmenter(shipped(), "openvino-gpu")
+        with pytest.raises(DeviceError, match="finds no GPU"):
+            OpenVinoBackend(shipped(), "openvino-gpu")
+
+
+def test_a_graph_that_openvino_refuses_and_one_that_is_not_its_description(
+    shipped: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(onnx_graph.RULES, "Rely", onnx_graph.RULES["Relu"])  # as if exports had it
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(shipped().read_bytes().replace(b"Relu", b"Rely"))
+    with pytest.raises(ArtifactError, match="OpenVINO refuses"):
+        Segmenter(damaged, "openvino")
+    edited = tmp_path / "edited.onnx"
+    edited.write_bytes(shipped().read_bytes().replace(b'"uint8"', b'"float"'))
+    with pytest.raises(ArtifactError, match="does not match its own description"):
+        Segmenter(edited, "openvino")
+
+
+def test_without_openvino_onnxruntime_runs_and_nothing_is_said(shipped: Exported, tmp_path: Path) -> None:
+    code = (
+        "import logging, sys\n"
+        "sys.modules['openvino'] = None\n"  # what an import finds where the package is not there
+        "from fastscnn import Segmenter\n"
+        "from fastscnn.runtime import DeviceError\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "with Segmenter(sys.argv[1]) as segmenter:\n"
+        "    print(segmenter.device, segmenter.why)\n"
+        "try:\n"
+        "    Segmenter(sys.argv[1], 'openvino')\n"
+        "except DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, shipped()], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("ONNX Runtime CPU")
+    assert "pip install 'fastscnn[openvino]'" in second
+    assert not (tmp_path / "fastscnn").exists(), "a trial without a rival"
+
+
+def test_an_openvino_that_is_installed_and_broken(shipped: Exported, tmp_path: Path) -> None:
+    broken = tmp_path / "site" / "openvino"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
+    code = (
+        "import sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from fastscnn import Segmenter\n"
+        "with Segmenter(sys.argv[1]) as segmenter:\n"
+        "    print(segmenter.device)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", code, shipped(), broken.parent]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ONNX Runtime CPU")
+
+
+def test_without_onnxruntime_openvino_runs(shipped: Exported, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['onnxruntime'] = None\n"
+        "from fastscnn import Segmenter\n"
+        "with Segmenter(sys.argv[1]) as segmenter:\n"
+        "    print(segmenter.device)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, shipped()], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("OpenVINO CPU")
+
+
+def test_commands_explain_the_choice(
+    shipped: Exported, choosing: Path, command: Callable[..., object], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), trial.scene(*SIZE))
+    done = command("fastscnn-segment", "in.png", "-m", shipped(), "-o", "out.png", "--explain")
+    assert "chosen by a trial on this machine: " in done.stderr  # type: ignore[attr-defined]
+    done = command("fastscnn-segment", "in.png", "-m", shipped(), "-o", "out.png", "--explain", "--device", "cpu")
+    assert "without a choice" in done.stderr  # type: ignore[attr-defined]
+    done = command("fastscnn-bench", shipped(), "--burn-in", 1, "--frames", 3, "--baseline")
+    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
+    assert "chosen by a trial on this machine: " in done.stdout  # type: ignore[attr-defined]

@@ -1,0 +1,183 @@
+"""The decode against PyTorch's own upsampling: any ratio, ties, extremes."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fastscnn.runtime.decode import decoder as decode
+from fastscnn.runtime.decode.decoder import Decoder, argmax
+
+GEOMETRIES = [
+    ((16, 32), (128, 256)),  # the usual factor of eight
+    ((8, 8), (64, 64)),
+    ((9, 13), (65, 100)),  # no whole factor on either axis
+    ((13, 13), (100, 100)),
+    ((10, 10), (75, 73)),
+    ((42, 65), (333, 517)),
+    ((4, 6), (20, 30)),  # an odd factor: a sample falls on a pixel
+    ((5, 5), (5, 5)),
+    ((1, 1), (8, 8)),
+    ((2, 40), (16, 41)),
+    ((11, 20), (4, 7)),  # smaller than the logits
+    ((12, 9), (1, 33)),
+]
+ALIGNED = [*GEOMETRIES, ((9, 17), (65, 129)), ((5, 4), (29, 22))]  # samples on pixels, of a factor of 8 and 7
+
+
+def logits_of(classes: int, size: tuple[int, int], seed: int = 0, smooth: int = 3) -> np.ndarray:
+    """Neighbouring pixels alike, as a network's are, so that cells agree and disagree."""
+    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, classes, *size)).astype(np.float32))
+    coarse = F.adaptive_avg_pool2d(noise, (max(1, size[0] // smooth), max(1, size[1] // smooth)))
+    return (F.interpolate(coarse, size, mode="bilinear") * 10)[0].numpy()
+
+
+def upsampled(logits: np.ndarray, size: tuple[int, int], align_corners: bool = False) -> torch.Tensor:
+    exact = torch.from_numpy(logits.astype(np.float64))[None]
+    return F.interpolate(exact, size, mode="bilinear", align_corners=align_corners)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("classes", [2, 19])
+@pytest.mark.parametrize(("low", "full"), GEOMETRIES)
+def test_labels_are_the_argmax_of_the_upsampled_logits(
+    low: tuple[int, int], full: tuple[int, int], classes: int, threads: int
+) -> None:
+    logits = logits_of(classes, low)
+    found = Decoder(low, full, threads).labels(logits)
+    assert found.shape == full
+    assert found.dtype == np.uint8
+    assert found.flags.c_contiguous
+    expected = upsampled(logits, full)
+    best = expected.topk(2, dim=0).values
+    tied = (best[0] - best[1]).numpy() < 1e-5
+    assert np.array_equal(found[~tied], expected.argmax(dim=0).numpy()[~tied])
+    assert tied.mean() < 0.01
+
+
+@pytest.mark.parametrize(("low", "full"), GEOMETRIES)
+def test_noise_in_which_no_cell_agrees(low: tuple[int, int], full: tuple[int, int]) -> None:
+    logits = logits_of(255, low, seed=2, smooth=1)
+    expected = upsampled(logits, full)
+    best = expected.topk(2, dim=0).values
+    clear = (best[0] - best[1]).numpy() > 1e-4
+    assert np.array_equal(Decoder(low, full, 2).labels(logits)[clear], expected.argmax(dim=0).numpy()[clear])
+
+
+@pytest.mark.parametrize(("low", "full"), GEOMETRIES)
+def test_probabilities_are_the_softmax_of_the_upsampled_logits(low: tuple[int, int], full: tuple[int, int]) -> None:
+    logits = logits_of(19, low)
+    found = Decoder(low, full, 2).probabilities(logits)
+    assert found.dtype == np.float32
+    assert np.abs(found - upsampled(logits, full).softmax(dim=0).numpy()).max() < 2e-6
+    assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize(("low", "full"), ALIGNED)
+def test_corners_on_corners_as_pytorch_aligns_them(low: tuple[int, int], full: tuple[int, int]) -> None:
+    logits = logits_of(19, low)
+    decoder = Decoder(low, full, 2, align_corners=True)
+    expected = upsampled(logits, full, align_corners=True)
+    best = expected.topk(2, dim=0).values
+    tied = (best[0] - best[1]).numpy() < 1e-5
+    assert np.array_equal(decoder.labels(logits)[~tied], expected.argmax(dim=0).numpy()[~tied])
+    assert tied.mean() < 0.01
+    found = decoder.probabilities(logits)
+    assert np.abs(found - expected.softmax(dim=0).numpy()).max() < 2e-6
+    assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("low", "full"), [((16, 32), (128, 256)), ((9, 13), (65, 100)), ((1, 1), (8, 8))])
+def test_sigmoid_of_each_class_by_itself(low: tuple[int, int], full: tuple[int, int], align_corners: bool) -> None:
+    logits = logits_of(19, low) * 3
+    found = Decoder(low, full, 2, align_corners=align_corners, probability="sigmoid").probabilities(logits)
+    assert found.dtype == np.float32
+    assert np.abs(found - upsampled(logits, full, align_corners).sigmoid().numpy()).max() < 2e-6
+
+
+def test_sigmoids_of_extreme_logits_are_zero_and_one() -> None:
+    logits = np.zeros((3, 8, 8), np.float32)
+    logits[0], logits[1] = -500, 500
+    found = Decoder((8, 8), (64, 64), probability="sigmoid").probabilities(logits)
+    assert (found[0].max(), found[1].min(), found[2].min(), found[2].max()) == (0, 1, 0.5, 0.5)
+
+
+def test_opposite_certainties_do_not_vanish() -> None:
+    """Half way between two pixels 400 apart every shifted exponential would be zero, and the sum's reciprocal infinite."""
+    logits = np.zeros((2, 8, 8), np.float32)
+    logits[0, :, ::2], logits[1, :, 1::2] = 400, 400
+    found = Decoder((8, 8), (64, 64)).probabilities(logits)
+    assert np.all(np.isfinite(found))
+    assert np.abs(found - upsampled(logits, (64, 64)).softmax(dim=0).numpy()).max() < 1e-5
+
+
+def test_the_lower_class_wins_a_tie() -> None:
+    assert not Decoder((8, 8), (64, 64)).labels(np.ones((5, 8, 8), np.float32)).any()
+    values = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]], np.float32)
+    assert argmax(values).tolist() == [1, 0]
+
+
+def test_half_precision_and_strided_logits_give_the_same() -> None:
+    logits = logits_of(19, (16, 32)).astype(np.float16)
+    decoder = Decoder((16, 32), (128, 256))
+    expected = decoder.labels(logits.astype(np.float32))
+    assert np.array_equal(decoder.labels(logits), expected)
+    assert np.array_equal(decoder.labels(np.asfortranarray(logits.astype(np.float32))), expected)
+
+
+def test_a_closed_decoder_still_answers() -> None:
+    logits = logits_of(19, (16, 32), smooth=1)
+    decoder = Decoder((16, 32), (128, 256), threads=2)
+    expected = decoder.labels(logits)
+    decoder.close()
+    decoder.close()
+    assert np.array_equal(decoder.labels(logits), expected)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("threads", [2, 5, 64])
+def test_any_number_of_threads_gives_the_same(threads: int, align_corners: bool) -> None:
+    logits = logits_of(19, (13, 20), smooth=1)
+    one, many = (Decoder((13, 20), (101, 160), n, align_corners=align_corners) for n in (1, threads))
+    assert np.array_equal(many.labels(logits), one.labels(logits))
+    assert np.array_equal(many.probabilities(logits), one.probabilities(logits))
+
+
+def test_more_mixed_cells_than_are_settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = logits_of(5, (40, 9), smooth=1)
+    expected = Decoder((40, 9), (320, 72)).labels(logits)
+    monkeypatch.setattr(decode, "_CELLS_AT_ONCE", 7)
+    assert np.array_equal(Decoder((40, 9), (320, 72)).labels(logits), expected)
+
+
+def test_a_third_class_wins_inside_a_cell_at_whose_corners_it_loses() -> None:
+    """Each corner has its own winner, and a class that is second everywhere wins in the middle."""
+    logits = np.zeros((5, 2, 2), np.float32)
+    for index, (y, x) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        logits[index, y, x] = 10
+    logits[4] = 6
+    found = Decoder((2, 2), (16, 16)).labels(logits)
+    expected = upsampled(logits, (16, 16)).argmax(dim=0).numpy()
+    assert set(np.unique(expected)) == {0, 1, 2, 3, 4}
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("probability", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("low", "full"), ALIGNED)
+def test_a_region_is_a_part_of_the_whole_map(
+    low: tuple[int, int], full: tuple[int, int], align_corners: bool, probability: str
+) -> None:
+    logits = logits_of(7, low) * 4
+    decoder = Decoder(low, full, align_corners=align_corners, probability=probability)
+    whole = decoder.probabilities(logits)
+    middle = full[0] // 2, full[1] // 2
+    for rows, columns in [
+        (slice(0, full[0]), slice(0, full[1])),
+        (slice(middle[0], middle[0] + 1), slice(middle[1], middle[1] + 1)),
+        (slice(0, middle[0] + 1), slice(middle[1], full[1])),
+    ]:
+        found = decoder.region(logits, rows, columns)
+        assert (found.shape, found.dtype) == (whole[:, rows, columns].shape, np.float32)
+        assert np.abs(found - whole[:, rows, columns]).max() < 2e-6
