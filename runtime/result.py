@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts.artifact import Artifact
+from .decode.decoder import argmax
 from .errors import FrameError, UsageError
-from .frame import checked
+from .frame import checked, restored
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,14 @@ class Timings:
     @property
     def total(self) -> float:
         return self.prepare + self.forward + self.decode
+
+
+class Decodes(Protocol):
+    """What a result asks of the engine that gave its logits, as long as that is open; see `backends.Backend`."""
+
+    def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]: ...
+
+    def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]: ...
 
 
 class Result:
@@ -44,27 +52,33 @@ class Result:
         self,
         artifact: Artifact,
         timings: Timings,
-        labels: Callable[[], NDArray[np.uint8]],
-        probabilities: NDArray[np.float32] | None = None,
-        logits: NDArray[Any] | None = None,
-        region: Callable[[slice, slice], NDArray[np.float32]] | None = None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int],
+        labels: NDArray[np.uint8] | None,
+        probabilities: NDArray[np.float32] | None,
+        logits: NDArray[Any] | None,
+        decoder: Decodes | None,
     ) -> None:
         self.artifact = artifact
         self.timings = timings
         self.probabilities = probabilities
-        self.logits = logits
-        self._labels = labels
-        self._region = region
+        self.logits = logits if artifact.head == "logits" else None
         self._size = size  # of the frame, known without its labels
+        self._labels = labels
+        self._low = logits
+        self._decoder = decoder
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """To pickle or copy it, the labels are computed."""
-        return _whole, (self.artifact, self.timings, self.labels, self.probabilities, self.logits)
+        """To pickle or copy it, the labels are computed; the engine stays behind."""
+        return Result, (self.artifact, self.timings, self._size, self.labels, self.probabilities, self.logits, None)
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
-        return self._labels()
+        if self._labels is not None:
+            return self._labels
+        if self.probabilities is not None:
+            return argmax(self.probabilities)
+        assert self._low is not None and self._decoder is not None
+        return restored(self._decoder.labels(self._low), *self._size)
 
     def region(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Probabilities of a part of the frame, whatever the head: float32 (C, rows, columns), for the cost of that part.
@@ -74,7 +88,7 @@ class Result:
         Raises:
             UsageError: a part that is empty, reaches outside the frame or steps over pixels, or an engine that keeps its logits.
         """
-        for name, part, size in zip(("rows", "columns"), (rows, columns), self._size or self.labels.shape, strict=True):
+        for name, part, size in zip(("rows", "columns"), (rows, columns), self._size, strict=True):
             if not isinstance(part, slice):
                 raise UsageError(f"{name} {part!r} is no slice; expected such as slice(200, 260)")
             if (
@@ -86,12 +100,19 @@ class Result:
                 )
         if self.probabilities is not None:
             return self.probabilities[:, rows, columns]
-        if self._region is None:
+        if self._low is None or self._decoder is None:
             raise UsageError(
                 "this result has no logits: its engine ends in labels, or it comes from another process. "
                 "Use a model with --head prob, or ask for the region before sending the result"
             )
-        return self._region(rows, columns)
+        (y, y_span), (x, x_span) = (
+            _nearest(part, size, full)
+            for part, size, full in zip(
+                (rows, columns), self._size, (self.artifact.height, self.artifact.width), strict=True
+            )
+        )
+        found = self._decoder.region(self._low, y_span, x_span)
+        return found[:, y[:, None] - y_span.start, x - x_span.start]
 
     def colour(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) BGR: each label in its class's colour, ignored pixels black."""
@@ -120,11 +141,7 @@ class Result:
         return np.asarray(cv2.addWeighted(self.colour(), opacity, frame, 1 - opacity, 0), np.uint8)
 
 
-def _whole(
-    artifact: Artifact,
-    timings: Timings,
-    labels: NDArray[np.uint8],
-    probabilities: NDArray[np.float32] | None,
-    logits: NDArray[Any] | None,
-) -> Result:
-    return Result(artifact, timings, lambda: labels, probabilities, logits)
+def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:
+    """Where pixels of a part of the frame lie at the model's resolution, as `restored` has it, and what they span."""
+    places = restored(np.arange(full, dtype=np.float32)[:, None], size, 1)[part, 0].astype(np.intp)
+    return places, slice(int(places[0]), int(places[-1]) + 1)

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .backends.choice import open_backend
-from .backends.protocol import Backend, FrameBackend
-from .decode.decoder import argmax
+from .backends import Backend, open_backend
+from .backends.fitting import takes_frames
 from .errors import FrameError, UsageError
-from .frame import Frame, InputLayout, checked, fitted, restored
+from .frame import checked, restored
 from .gate import Gate
 from .latency import Latency
 from .result import Result, Timings
@@ -77,8 +75,7 @@ class Segmenter:
         self.device = self._backend.device
         self.precision = self._backend.precision  # of the arithmetic: "fp32", "fp16", "bf16"
         self.why = self._backend.why  # how "auto" came to choose the device, a sentence; empty where it was named
-        self._layout = InputLayout(self.artifact)
-        self._takes_frames = self._backend if isinstance(self._backend, FrameBackend) else None
+        self._network = takes_frames(self._backend)
 
     def __call__(self, frame: Any) -> Result:
         """Segment one frame: uint8 (H, W, 3) BGR of any size (or grey; see `frame.checked`).
@@ -99,36 +96,27 @@ class Segmenter:
         return self._segment([Arrived(frame, index, now) for index, frame in enumerate(frames)], self.latency)
 
     def _segment(self, arrived: list[Arrived], latency: Latency | None) -> list[Result]:
-        frames = [one.frame for one in arrived]
-        size = self.artifact.batch
-        if not 1 <= len(frames) <= size:
-            remedy = f" Export with --batch {len(frames)} for more" if frames else ""
-            raise FrameError(f"{len(frames)} frames; this model takes 1 to {size} at a time.{remedy}")
+        """Check, prepare and run, restore, hand over: a batch's way, in the order in which it is walked."""
+        if not 1 <= len(arrived) <= self.artifact.batch:
+            remedy = f" Export with --batch {len(arrived)} for more" if arrived else ""
+            raise FrameError(f"{len(arrived)} frames; this model takes 1 to {self.artifact.batch} at a time.{remedy}")
         with self._gate.passing():
             started = time.perf_counter()
-            whole = [checked(frame) for frame in frames]
-            prepared = time.perf_counter()
-            if self._takes_frames is not None:
-                raw = self._takes_frames.run_frames(whole)
-            else:
-                fit = [fitted(frame, self.artifact.height, self.artifact.width) for frame in whole]
-                image = self._layout(fit + fit[-1:] * (size - len(fit)))
-                prepared = time.perf_counter()
-                raw = self._backend.run(image)
+            frames = [checked(one.frame) for one in arrived]
+            seen = time.perf_counter()
+            raw = self._network.run_frames(frames)
             ran = time.perf_counter()
-            parts = [self._restored(raw.labels, raw.probabilities, i, frame) for i, frame in enumerate(whole)]
+            sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+            shares = [raw.one(index, size) for index, size in enumerate(sizes)]
             ended = time.perf_counter()
-            restoring = (ended - ran) * 1e3
         if latency:
             for one in arrived:
                 latency.count((ended - one.at) * 1e3)
-        share = 1 / len(frames)
-        timings = Timings(
-            ((prepared - started) * 1e3 + raw.prepare) * share, raw.forward * share, (raw.decode + restoring) * share
-        )
+        prepare, decode = (seen - started) * 1e3 + raw.prepare, raw.decode + (ended - ran) * 1e3
+        timings = Timings(*(stage / len(frames) for stage in (prepare, raw.forward, decode)))
         return [
-            self._result(timings, labels, probabilities, None if raw.logits is None else raw.logits[i], frame.shape)
-            for i, ((labels, probabilities), frame) in enumerate(zip(parts, whole, strict=True))
+            Result(self.artifact, timings, size, *share, decoder=self._backend)
+            for size, share in zip(sizes, shares, strict=True)
         ]
 
     def stream(self, frames: Iterable[Any], *, drop: str | None = None) -> Stream:
@@ -170,9 +158,8 @@ class Segmenter:
         blobs = np.random.default_rng(0).integers(0, 256, (8, 16, 3)).astype(np.uint8)
         frame = restored(blobs, height, width)
         took = []
-        if self._takes_frames is not None:
-            with self._gate.passing():
-                self._takes_frames.fill_slots()
+        with self._gate.passing():
+            self._network.fill_slots()
         for _ in range(frames):
             started = time.perf_counter()
             for result in self._segment([Arrived(frame, 0, started)] * self.artifact.batch, None):
@@ -201,53 +188,6 @@ class Segmenter:
     def backend(self) -> Backend:
         """What runs the model, for benchmarks and tests."""
         return self._backend
-
-    def _restored(
-        self, labels: NDArray[np.uint8] | None, probabilities: NDArray[np.float32] | None, index: int, frame: Frame
-    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
-        size = frame.shape[0], frame.shape[1]
-        if probabilities is None:
-            return None if labels is None else restored(labels[index], *size), None
-        one = probabilities[index]
-        return None, one if one.shape[1:] == size else np.stack([restored(plane, *size) for plane in one])
-
-    def _result(
-        self,
-        timings: Timings,
-        labels: NDArray[np.uint8] | None,
-        probabilities: NDArray[np.float32] | None,
-        logits: NDArray[Any] | None,
-        shape: tuple[int, ...],
-    ) -> Result:
-        def find() -> NDArray[np.uint8]:
-            if labels is not None:
-                return labels
-            if probabilities is not None:
-                return argmax(probabilities)
-            assert logits is not None
-            return restored(self._backend.labels(logits), shape[0], shape[1])
-
-        def region(rows: slice, columns: slice) -> NDArray[np.float32]:
-            assert logits is not None
-            parts = [
-                _nearest(part, size, full)
-                for part, size, full in zip(
-                    (rows, columns), shape[:2], (self.artifact.height, self.artifact.width), strict=True
-                )
-            ]
-            (y, y_span), (x, x_span) = parts
-            return self._backend.region(logits, y_span, x_span)[:, y[:, None] - y_span.start, x - x_span.start]
-
-        shown = logits if self.artifact.head == "logits" else None
-        return Result(
-            self.artifact, timings, find, probabilities, shown, None if logits is None else region, (shape[0], shape[1])
-        )
-
-
-def _nearest(part: slice, size: int, full: int) -> tuple[NDArray[np.intp], slice]:
-    """Where pixels of a part of the frame lie at the model's resolution, as `restored` has it, and what they span."""
-    places = restored(np.arange(full, dtype=np.float32)[:, None], size, 1)[part, 0].astype(np.intp)
-    return places, slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _close_unclosed(gate: Gate, backend: Backend, message: str) -> None:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts.artifact import Artifact
-from ..frame import Frame
+from ..frame import Frame, restored
+
+# Labels (H, W), probabilities (C, H, W), logits (C, ~H/8, ~W/8) of one frame; each where there are any.
+Share = tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None, NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,15 @@ class Raw:
     logits: NDArray[Any] | None
     forward: float  # milliseconds
     decode: float  # milliseconds
-    prepare: float = 0.0  # milliseconds; of backends that take frames as they are
+    prepare: float = 0.0  # milliseconds; where the backend was given frames
+
+    def one(self, index: int, size: tuple[int, int]) -> Share:
+        """A frame's share: labels and probabilities brought to the frame's size (height, width), logits as they are."""
+        labels = None if self.labels is None else restored(self.labels[index], *size)
+        probabilities = None if self.probabilities is None else self.probabilities[index]
+        if probabilities is not None and probabilities.shape[1:] != size:
+            probabilities = np.stack([restored(plane, *size) for plane in probabilities])
+        return labels, probabilities, None if self.logits is None else self.logits[index]
 
 
 class Backend(Protocol):
@@ -51,9 +62,8 @@ class Backend(Protocol):
         ...
 
 
-@runtime_checkable
-class FrameBackend(Backend, Protocol):
-    """One that resizes and lays out frames by itself, where that is cheaper than on the CPU."""
+class TakesFrames(Protocol):
+    """Runs frames as a camera gives them."""
 
     def run_frames(self, frames: Sequence[Frame]) -> Raw:
         """Up to a batch of frames (see `frame.checked`), of any size; results at the model's resolution."""
@@ -62,3 +72,8 @@ class FrameBackend(Backend, Protocol):
     def fill_slots(self) -> None:
         """Make what several calls at once need; calls that follow one another then take it in turn."""
         ...
+
+
+@runtime_checkable
+class FrameBackend(Backend, TakesFrames, Protocol):
+    """A backend that resizes and lays out frames by itself, where that is cheaper than on the CPU."""
