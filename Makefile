@@ -24,6 +24,7 @@ format: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 # The root folder is the package, whatever it is called; mypy wants to see it under its own name.
 types: $(VENV)/.dev

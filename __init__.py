@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .runtime import (
+    from .runtime import Segmenter
+    from .runtime.errors import (
         ArtifactError,
         BuildError,
         DeviceError,
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
         FrameError,
         OutputError,
         ParityError,
-        Segmenter,
         SourceError,
+        TrainingError,
         UsageError,
     )
 
@@ -31,6 +32,7 @@ __all__ = [
     "ParityError",
     "Segmenter",
     "SourceError",
+    "TrainingError",
     "UsageError",
     "__version__",
 ]
@@ -39,8 +41,13 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # lazily: reading the version should not load OpenCV
-        from . import runtime
+    # Lazily: reading the version should not load OpenCV.
+    if name == "Segmenter":
+        from .runtime import Segmenter
 
-        return getattr(runtime, name)
+        return Segmenter
+    if name in __all__:
+        from .runtime import errors
+
+        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

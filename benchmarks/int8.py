@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..runtime.backends.cores import usable_cores
 from ..runtime.backends.openvino import VARIANTS
 from ..runtime.backends.openvino import installed as openvino_installed
 from ..runtime.commands import command
+from . import suite
 from .machine import machine, sentence
 from .protocol import Pipeline, measure
 
@@ -44,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sensitivity", action="store_true", help="add what each convolution alone costs")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the text with the command that made it")
     parser.add_argument("--json", metavar="PATH", help="write the numbers; - for stdout")
-    words = sys.argv[1:] if arguments is None else arguments
-    parser.set_defaults(command=shlex.join(["python", "-m", "fastscnn.benchmarks.int8", *words]))
-    return command.run(parser, _work, arguments)
+    return suite.run("int8", parser, _work, arguments, folder=False)
 
 
 def _work(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from installing import StandInGpu, compiled_kernels
 from fastscnn.export import export
 from fastscnn.model.street import Street
 
+# Under nohup and in a script's background SIGINT is ignored, and so it would be in every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("FASTSCNN_DEVICE", "cpu")  # tests that want another engine, or the choice of one, say so
 
 ROOT = Path(__file__).parents[1]

@@ -221,6 +221,16 @@ def mapped(process: int) -> str:
         return ""
 
 
+def test_these_tests_hear_ctrl_c_where_their_caller_ignores_it() -> None:
+    """As under nohup: what the one above starts would otherwise inherit that, and never end."""
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{__file__}::test_ctrl_c_while_libraries_load"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
 def test_ctrl_c_that_the_caller_has_switched_off_stays_off(tmp_path: Path) -> None:
     """As for a job that a script puts in the background."""
     code = "import signal, subprocess, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.exit(subprocess.run(sys.argv[1:]).returncode)"

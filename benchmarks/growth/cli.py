@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from ...runtime.backends.choice import DEVICES
 from ...runtime.backends.cores import usable_cores
 from ...runtime.commands import command
 from ...runtime.errors import FastSCNNError, UsageError
-from .. import plot
+from .. import plot, suite
 from ..machine import machine, sentence
 
 log = logging.getLogger(__name__)
@@ -63,15 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="HxW",
         help="height x width, two or more",
     )
-    parser.add_argument(
-        "-o", "--output", default=Path("benchmarks/results"), type=Path, metavar="FOLDER", help="where the report goes"
-    )
-    parser.set_defaults(
-        command=shlex.join(
-            ["python", "-m", "fastscnn.benchmarks.growth", *(sys.argv[1:] if arguments is None else arguments)]
-        )
-    )
-    return command.run(parser, _work, arguments)
+    return suite.run("growth", parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from ...runtime.backends.cores import usable_cores
 from ...runtime.commands import command
 from ...runtime.errors import OutputError, ParityError
 from ...runtime.frame import Frame
-from .. import plot
+from .. import plot, suite
 from ..bench import distinct_frames
 from ..machine import machine
 from ..protocol import Measurement, Pipeline, measure
@@ -57,15 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", metavar="INPUT", help="image, folder or video; default: the drawn street")
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="weights; default: those that ship")
     parser.add_argument("--int8", type=Path, nargs="+", default=[], metavar="FILE", help="the same model, quantised")
-    parser.add_argument(
-        "-o", "--output", default=Path("benchmarks/results"), type=Path, metavar="FOLDER", help="where the report goes"
-    )
-    parser.set_defaults(
-        command=shlex.join(
-            ["python", "-m", "fastscnn.benchmarks.peers", *(sys.argv[1:] if arguments is None else arguments)]
-        )
-    )
-    return command.run(parser, _work, arguments)
+    return suite.run("peers", parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:

@@ -56,14 +56,7 @@ class Artifact:
     calibration_frames: int = 0
 
     def __post_init__(self) -> None:
-        for name, (expected, holds) in _RULES.items():
-            value = getattr(self, name)
-            try:
-                sound = holds(value)
-            except (TypeError, OverflowError):
-                sound = False
-            if not sound:
-                raise ArtifactError(f"the description's {name} is {value!r:.80}; expected {expected}. {_AGAIN}")
+        expect(_RULES, self, "the description", _AGAIN)
         if len(self.palette) != len(self.classes):
             raise ArtifactError(
                 f"the description has {len(self.classes)} classes and {len(self.palette)} palette colours; "
@@ -148,7 +141,27 @@ def _names(value: Any) -> bool:
 
 
 _SIZE = (f"a whole number from 1 to {_LARGEST}", _whole)
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+
+Rules = Mapping[str, tuple[str, Callable[[Any], bool]]]  # field → what is expected, and whether a value is that
+
+
+def expect(rules: Rules, thing: object, whose: str, remedy: str) -> None:
+    """Hold every field against its rule, whatever type it has.
+
+    Raises:
+        ArtifactError: names the first that does not hold.
+    """
+    for name, (expected, holds) in rules.items():
+        value = getattr(thing, name)
+        try:
+            sound = holds(value)
+        except (TypeError, OverflowError):
+            sound = False
+        if not sound:
+            raise ArtifactError(f"{whose}'s {name} is {value!r:.80}; expected {expected}. {remedy}")
+
+
+_RULES: Rules = {
     "head": _one_of(HEADS),
     "precision": _one_of(PRECISIONS),
     "input": _one_of(INPUTS),

@@ -12,14 +12,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError
 from ..text import shown
-from .artifact import Artifact, printable
+from .artifact import Artifact, Rules, expect, printable
 from .files import complete_sets, held, there, whole, write_together
 from .onnx_file import LOGITS
 from .tensorrt_binding import FLAVOURS
@@ -93,14 +93,7 @@ class EngineDescription:
     kernels: Kernels | None
 
     def __post_init__(self) -> None:
-        for name, (expected, holds) in _RULES.items():
-            value = getattr(self, name)
-            try:
-                sound = holds(value)
-            except (TypeError, OverflowError):
-                sound = False
-            if not sound:
-                raise ArtifactError(f"the engine's {name} is {value!r:.80}; expected {expected}. {_AGAIN}")
+        expect(_RULES, self, "the engine", _AGAIN)
 
     @property
     def head_inside(self) -> bool:
@@ -270,7 +263,7 @@ def _file_name(value: Any) -> bool:
     return printable(value) and value not in ("", ".", "..") and not set(value) & set("/\\")
 
 
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_RULES: Rules = {
     "flavour": (f"one of {', '.join(FLAVOURS)}", lambda value: value in FLAVOURS),
     "targets": ("compute capabilities such as sm87", lambda value: len(value) > 0 and all(map(_target, value))),
     "version_compatible": ("true or false", lambda value: isinstance(value, bool)),

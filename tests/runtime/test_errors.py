@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import fastscnn
 from fastscnn import runtime
 from fastscnn.runtime import errors
 from fastscnn.runtime.errors import FastSCNNError
@@ -42,3 +43,8 @@ def test_all_errors_stand_in_the_tree_and_are_public() -> None:
     assert inside - {"TrainingError"} <= set(runtime.__all__), (
         "which is raised on a floor that the runtime does not know"
     )
+
+
+def test_the_package_hands_on_the_whole_tree() -> None:
+    for name, _, _ in branches(FastSCNNError):
+        assert getattr(fastscnn, name) is getattr(errors, name) and name in fastscnn.__all__

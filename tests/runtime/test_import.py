@@ -1,11 +1,8 @@
 """A robot's install: no torch, no onnx, quick to import. Asked of a fresh interpreter."""
 
-import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -50,32 +47,6 @@ def test_segmenter_is_handed_on_by_the_package() -> None:
     assert found == {"before": False, "name": "fastscnn.runtime.segmenter"}
     with pytest.raises(AttributeError):
         _ = __import__("fastscnn").Nothing
-
-
-def test_floors_import_only_downwards() -> None:
-    """runtime ← model ← export ← benchmarks, read off the source."""
-    root = Path(__file__).parents[2]
-    floors = ["runtime", "model", "export", "benchmarks"]
-    for level, floor in enumerate(floors):
-        for path in (root / floor).rglob("*.py"):
-            imported = set(imports(path, root))
-            assert not imported & set(floors[level + 1 :]), f"{path} imports from a floor above"
-            assert floor != "runtime" or not imported & {"torch", "onnx", "rclpy"}, path
-
-
-def imports(path: Path, root: Path) -> Iterator[str]:
-    """First names of what a file imports; floors of this project by their own name, however they are spelt."""
-    inside = ["fastscnn", *path.relative_to(root).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(inside[: len(inside) - node.level + 1]) if node.level else ""
-            names = [".".join(filter(None, (base, node.module, alias.name))) for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            yield parts[1] if parts[0] == "fastscnn" and len(parts) > 1 else parts[0]
 
 
 def test_the_library_itself_is_silent() -> None:
