@@ -23,11 +23,7 @@ from ..runtime.errors import ParityError
 from ..runtime.frame import InputLayout
 from .graph import HalfPrecision
 from .model import INPUT, Built, normalised
-from .tolerance import TOLERANCE
-
-_HEAD = 1e-5  # probabilities, absolute, of the same logits: the head is float32 in every graph
-# Relative rounding of float16, which ONNX Runtime's CPU may leave out between the network and the head.
-_HALF = 2.0**-11
+from .tolerance import HALF_ROUNDING, HEAD, TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def _check_head(
         error = float(
             np.abs(probabilities - (upsampled.sigmoid() if sigmoid else upsampled.softmax(dim=1)).numpy()).max()
         )
-        bound = _HEAD + (_HALF * float(upsampled.abs().max()) if artifact.precision == "fp16" else 0)
+        bound = HEAD + (HALF_ROUNDING * float(upsampled.abs().max()) if artifact.precision == "fp16" else 0)
         if not error <= bound:
             raise ParityError(
                 f"the exported probabilities part by {error:.1e} from the {artifact.probability} of the exported logits, "
@@ -124,7 +120,7 @@ def _check_head(
             )
         if sigmoid:  # two classes can both be certain, and equal in float32
             own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-            clear &= own < probabilities.max(axis=1) - _HEAD
+            clear &= own < probabilities.max(axis=1) - HEAD
     else:
         ours = upsampled.argmax(dim=1).numpy()
     differing = ours != labels

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..model.classes import CAMVID, CLASS_SETS
 from ..model.street import Street
-from ..runtime.artifacts.artifact import HEADS, INPUTS, MINIMUM_SIDE, PROBABILITIES, Artifact
+from ..model.variant import MINIMUM_SIDE
+from ..runtime import install
+from ..runtime.artifacts.artifact import HEADS, INPUTS, PROBABILITIES, Artifact
 from ..runtime.artifacts.files import write_atomically
 from ..runtime.commands import command
 from ..runtime.errors import DeviceError, UsageError
@@ -23,11 +25,17 @@ PRECISIONS = ("fp32", "fp16")  # int8 files are made from FP32 ones: fastscnn-qu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser(
-        "fastscnn-export", "Export Fast-SCNN to ONNX, checked against PyTorch before it is left on disk."
+        "fastscnn-export",
+        "Export Fast-SCNN to ONNX, checked against PyTorch before it is left on disk.",
+        "fastscnn-export --head cls --res 1024x2048 -o model.onnx",
+        "fastscnn-export --head prob --res 512x1024 --checkpoint best.safetensors --precision fp16",
     )
-    parser.add_argument("--head", required=True, choices=HEADS, help="arg-max labels, probabilities, or the 1/8 logits")
+    parser.add_argument("--head", choices=HEADS, help="arg-max labels, probabilities, or the 1/8 logits; required")
     parser.add_argument(
-        "--res", required=True, type=command.resolution, metavar="HxW", help="height x width, such as 1024x2048"
+        "--res",
+        type=command.resolution,
+        metavar="HxW",
+        help="height x width, such as 1024x2048; default: what the checkpoint was trained to see whole images at",
     )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="F", help="weights (.safetensors, .pth); default: those that ship"
@@ -48,13 +56,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--batch", default=1, type=command.positive, metavar="N", help="frames in a run")
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="default: fastscnn-HEAD-RES.onnx")
+    parser.add_argument(
+        "--describe",
+        nargs=2,
+        type=Path,
+        metavar=("ORIGINAL", "CHANGED"),
+        help="export nothing; put the description of one file into what another tool made of it, once both agree",
+    )
     return command.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
+    if options.describe:
+        from .describe import describe
+
+        original, changed = options.describe
+        print(describe(original, changed, options.output))
+        return
+    if options.head is None:
+        raise UsageError("the following arguments are required: --head")
     path = export(
         head=options.head,
-        resolution=options.res,
+        resolution=options.res or _remembered(options.checkpoint, options.classes),
         checkpoint=options.checkpoint,
         classes=options.classes,
         precision=options.precision,
@@ -64,6 +87,28 @@ def _work(options: argparse.Namespace) -> None:
         output=options.output,
     )
     print(path)
+
+
+def _remembered(checkpoint: Path | None, classes: str | None) -> tuple[int, int]:
+    """The resolution that stands in a checkpoint; where there is none, the caller has to say it."""
+    if checkpoint is None:
+        raise UsageError("--res is missing; expected HEIGHTxWIDTH, such as 1024x2048")
+    try:
+        from ..model.checkpoint import load
+    except ImportError:
+        raise _without("torch") from None
+    found = load(checkpoint, CLASS_SETS[classes] if classes else None).resolution
+    if found is None:
+        raise UsageError(
+            f"{checkpoint} does not say at which resolution it was trained; expected --res HEIGHTxWIDTH, such as --res 1024x2048"
+        )
+    return found
+
+
+def _without(package: str | None) -> DeviceError:
+    return DeviceError(
+        f"exporting needs torch and onnx, and {package} cannot be imported. Install: {install.command('export')}"
+    )
 
 
 def export(
@@ -101,9 +146,7 @@ def export(
         from .check import check
         from .model import build
     except ImportError as error:
-        raise DeviceError(
-            f"exporting needs torch and onnx, and {error.name} cannot be imported. Install: pip install 'fastscnn[export]'"
-        ) from None
+        raise _without(error.name) from None
     for name, value, known in (
         ("head", head, HEADS),
         ("precision", precision, PRECISIONS),

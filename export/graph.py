@@ -9,48 +9,17 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-OPSET = 17  # JetPack 5's parser stops there
-IR_VERSION = 8  # of the same age as opset 17
-DTYPES = {"fp32": np.float32, "fp16": np.float16}
+from .builder import GraphBuilder
 
-
-class GraphBuilder:
-    """Collects ONNX nodes and constants; float constants take the graph's precision unless told otherwise."""
-
-    def __init__(self, precision: str) -> None:
-        self.dtype = np.dtype(DTYPES[precision])
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node whose one result carries the node's name; gives that name back."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def constant(self, name: str, value: NDArray[Any], dtype: Any = None) -> str:
-        value = np.asarray(value)
-        if value.dtype.kind == "f":
-            with np.errstate(over="ignore"):  # an infinite weight shows in the check, by its layer's name
-                value = value.astype(dtype or self.dtype)
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def resize(self, name: str, source: str, size: Sequence[int], align_corners: bool) -> str:
-        """Bilinear as in `F.interpolate`: half-pixel centres, or corners on corners. `size`: the whole result's shape."""
-        placed = "align_corners" if align_corners else "half_pixel"
-        sizes = self.constant(f"{name}.sizes", np.asarray(size, np.int64))
-        return self.node("Resize", name, [source, "", "", sizes], mode="linear", coordinate_transformation_mode=placed)
+_TURNED = [0, 1, 3, 2]  # a map's rows and columns
 
 
 def pooling_matrix(bins: int, size: int) -> NDArray[np.float32]:
@@ -124,6 +93,8 @@ class ModuleWriter(fx.Interpreter):
         if operation is torch.cat:
             return add.node("Concat", name, sources, axis=n.kwargs.get("dim", 0))
         if operation is F.interpolate and n.kwargs["mode"] == "bilinear":
+            if self.env[n.all_input_nodes[0]].shape[2:] == (1, 1):
+                return add.spread(name, sources[0], value.shape)
             return add.resize(name, sources[0], value.shape, bool(n.kwargs["align_corners"]))
         if operation is F.pad:
             left, right, top, bottom = self.fetch_args_kwargs_from_env(n)[0][1]
@@ -148,13 +119,23 @@ class ModuleWriter(fx.Interpreter):
         )
 
     def _pool(self, name: str, source: str, value: Tensor, pooled: Tensor) -> str:
-        """Two constant matrix products, P_h · X · P_wᵀ: exact where the bins do not divide the map, and every parser takes them."""
+        """Two products with constant matrices, X · P_wᵀ, then the same of the columns: exact where the bins do not divide the map.
+
+        Not every parser takes a constant as the first factor, so the rows are turned into columns and back. One bin is the
+        plain mean, and its products would be matrices of one column, on which a parser was seen to read past the row.
+        """
+        add = self.builder
         (height, width), (rows, columns) = pooled.shape[2:], value.shape[2:]
-        across = self.builder.constant(f"{name}.columns", pooling_matrix(columns, width).T)
-        down = self.builder.constant(f"{name}.rows", pooling_matrix(rows, height))
-        return self.builder.node(
-            "MatMul", name, [down, self.builder.node("MatMul", f"{name}.across", [source, across])]
+        if (rows, columns) == (1, 1):
+            return add.node("GlobalAveragePool", name, [source])
+        across = add.node(
+            "MatMul", f"{name}.across", [source, add.constant(f"{name}.columns", pooling_matrix(columns, width).T)]
         )
+        turned = add.node("Transpose", f"{name}.turned", [across], perm=_TURNED)
+        down = add.node(
+            "MatMul", f"{name}.down", [turned, add.constant(f"{name}.rows", pooling_matrix(rows, height).T)]
+        )
+        return add.node("Transpose", name, [down], perm=_TURNED)
 
 
 class HalfPrecision(fx.Interpreter):
@@ -178,7 +159,3 @@ class HalfPrecision(fx.Interpreter):
             if n.op != "placeholder":
                 self.results.append(value)
         return value
-
-
-def value_info(name: str, dtype: Any, shape: Sequence[int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape))

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..model.network import FastSCNN
 from ..runtime.artifacts.artifact import Artifact
-from ..runtime.artifacts.onnx_file import HEAD, LOGITS
+from ..runtime.artifacts.onnx_file import IR_VERSION, LOGITS, OPSET
+from .builder import GraphBuilder, value_info
 from .deploy import deployable, takes_bgr
-from .graph import IR_VERSION, OPSET, GraphBuilder, ModuleWriter, value_info
+from .graph import ModuleWriter
+from .head import add_head
 
 INPUT = "image"
 
@@ -55,10 +57,8 @@ def build(network: FastSCNN, artifact: Artifact, frames: np.ndarray) -> Built:
 
     writer = ModuleWriter(folded, builder, source, LOGITS)
     logits = writer.write(image)
-    full = (artifact.batch, logits.shape[1], artifact.height, artifact.width)
     logits_info = value_info(LOGITS, builder.dtype, logits.shape)
-    head = {"cls": _cls_head, "prob": _prob_head, "logits": lambda *_: logits_info}[artifact.head]
-    output_info = head(builder, artifact, full)
+    output_info = add_head(builder, artifact, logits_info)
     graph = helper.make_graph(
         builder.nodes,
         "fastscnn",
@@ -82,33 +82,3 @@ def normalised(frames: np.ndarray, artifact: Artifact) -> Tensor:
     """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) RGB with the artifact's mean and deviation."""
     rgb = torch.from_numpy(np.ascontiguousarray(frames[..., ::-1])).permute(0, 3, 1, 2).float() / 255
     return (rgb - torch.tensor(artifact.mean).view(1, 3, 1, 1)) / torch.tensor(artifact.std).view(1, 3, 1, 1)
-
-
-def _cls_head(builder: GraphBuilder, artifact: Artifact, full: tuple[int, ...]) -> onnx.ValueInfoProto:
-    upsampled = builder.resize(f"{HEAD}resize", LOGITS, full, artifact.align_corners)
-    largest = builder.node("ArgMax", f"{HEAD}argmax", [upsampled], axis=1, keepdims=0)
-    builder.nodes.append(helper.make_node("Cast", [largest], ["labels"], name=f"{HEAD}cast", to=TensorProto.UINT8))
-    return value_info("labels", np.uint8, (full[0], *full[2:]))
-
-
-def _prob_head(builder: GraphBuilder, artifact: Artifact, full: tuple[int, ...]) -> onnx.ValueInfoProto:
-    """Soft-max of the upsampled logits, or the sigmoid of each, float32.
-
-    The soft-max's shift by each low-resolution pixel's maximum commutes with interpolation.
-    """
-    logits = LOGITS
-    if builder.dtype != np.float32:
-        logits = builder.node("Cast", f"{HEAD}float", [LOGITS], to=TensorProto.FLOAT)
-    if artifact.probability == "sigmoid":
-        upsampled = builder.resize(f"{HEAD}resize", logits, full, artifact.align_corners)
-        builder.nodes.append(helper.make_node("Sigmoid", [upsampled], ["probabilities"], name=f"{HEAD}sigmoid"))
-        return value_info("probabilities", np.float32, full)
-    highest = builder.node("ReduceMax", f"{HEAD}maximum", [logits], axes=[1], keepdims=1)
-    shifted = builder.node("Sub", f"{HEAD}shift", [logits, highest])
-    upsampled = builder.resize(f"{HEAD}resize", shifted, full, artifact.align_corners)
-    exponential = builder.node("Exp", f"{HEAD}exp", [upsampled])
-    axes = builder.constant(f"{HEAD}sum.axes", np.array([1], np.int64))
-    total = builder.node("ReduceSum", f"{HEAD}sum", [exponential, axes], keepdims=1)
-    share = builder.node("Reciprocal", f"{HEAD}reciprocal", [total])
-    builder.nodes.append(helper.make_node("Mul", [exponential, share], ["probabilities"], name=f"{HEAD}scale"))
-    return value_info("probabilities", np.float32, full)

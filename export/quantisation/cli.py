@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser(
         "fastscnn-quantize",
         "Quantise an FP32 file to INT8 with explicit Q/DQ nodes, checked against it on frames of yours.",
+        "fastscnn-quantize model.onnx --calibration images -o model-int8.onnx",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="an FP32 file that fastscnn-export wrote")
     parser.add_argument(

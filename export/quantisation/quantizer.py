@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ...runtime import install
 from ...runtime.artifacts import engine_file, onnx_file
 from ...runtime.artifacts.artifact import Artifact
 from ...runtime.artifacts.files import write_atomically
+from ...runtime.artifacts.onnx_unsigned import unsigned
 from ...runtime.commands import command
 from ...runtime.errors import ArtifactError, DeviceError, ParityError, UsageError
 from ...version import __version__
@@ -93,7 +95,7 @@ def quantise(
         from . import sensitivity as sensitivities
     except ImportError as error:
         raise DeviceError(
-            f"quantising needs onnx and ONNX Runtime, and {error.name} cannot be imported. Install: pip install 'fastscnn[convert]'"
+            f"quantising needs onnx and ONNX Runtime, and {error.name} cannot be imported. Install: {install.command('convert')}"
         ) from None
     network = onnx.load_model_from_string(onnx_file.without_head(source, str(model)))
     kept = (*qdq.first_and_last(network), *_known(full, qdq.convolutions(network)))
@@ -122,11 +124,11 @@ def quantise(
     data = bytes(quantised.SerializeToString())
     log.info("checking on %d frames that were held back", len(chosen.held_back))
     cut = onnx_file.without_head(data, str(target))
-    runs = [agreement.runner(graph, str(target)) for graph in (cut, onnx_file.unsigned(cut))]
+    runs = [agreement.runner(graph, str(target)) for graph in (cut, unsigned(cut))]
     reference = agreement.runner(network.SerializeToString(), str(model))
     with _bar(len(held_back), "check", progress) as bar:
-        signed, unsigned = agreement.compare(artifact, reference, runs, held_back, bar.update)
-    worst = min(signed, unsigned, key=lambda found: found.pixels)
+        as_it_stands, as_run = agreement.compare(artifact, reference, runs, held_back, bar.update)
+    worst = min(as_it_stands, as_run, key=lambda found: found.pixels)
     if not worst.pixels >= least:
         raise ParityError(
             f"the INT8 graph parts from {model}: {worst}; expected the same label on at least {least:.2%} of pixels; nothing was "
@@ -134,7 +136,7 @@ def quantise(
         )
     write_atomically(target, data)
     log.info("wrote %s, %.1f MB", target, len(data) / 1e6)
-    return Quantised(target, described, signed, unsigned, len(chosen.held_back), kept, tuple(costs))
+    return Quantised(target, described, as_it_stands, as_run, len(chosen.held_back), kept, tuple(costs))
 
 
 def _expect_fp32(artifact: Artifact, source: str) -> None:
@@ -164,8 +166,10 @@ def _put_head(network: Any, whole: Any, artifact: Artifact) -> None:
 
     if artifact.head != "logits":
         network.graph.value_info.extend(v for v in whole.graph.value_info if v.name == onnx_file.LOGITS)
-        network.graph.node.extend(n for n in whole.graph.node if n.name.startswith(onnx_file.HEAD))
-        network.graph.initializer.extend(t for t in whole.graph.initializer if t.name.startswith(onnx_file.HEAD))
+        made, constants = onnx_file.head(whole.SerializeToString())
+        constants -= {tensor.name for tensor in network.graph.initializer}
+        network.graph.node.extend(n for n in whole.graph.node if made.intersection(n.output))
+        network.graph.initializer.extend(t for t in whole.graph.initializer if t.name in constants)
         del network.graph.output[:]
         network.graph.output.extend(whole.graph.output)
     del network.metadata_props[:]

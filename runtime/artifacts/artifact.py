@@ -16,8 +16,8 @@ HEADS = tuple(OUTPUTS)
 PRECISIONS = ("fp32", "fp16", "int8")
 INPUTS = ("uint8", "float")
 PROBABILITIES = ("softmax", "sigmoid")
+ORDERS = ("rgb", "bgr")
 IGNORE = 255  # the train id that is never predicted and never counted
-MINIMUM_SIDE = 64  # of an image, pixels
 MAXIMUM_PIXELS = 1 << 28  # of a batch: 16384 x 16384; more is damage, and would only allocate
 _LARGEST = 1 << 16  # of any size
 _LONGEST_TEXT = 200  # characters of a name
@@ -45,11 +45,17 @@ class Artifact:
     std: tuple[float, float, float]
     logits_height: int  # of the low-resolution logits inside the graph
     logits_width: int
-    checkpoint: str  # sha256 of the weights' file, or "random" where there was none
+    checkpoint: (
+        str  # sha256 of the weights' file (adopted: of the ONNX file that it was), or "random" where there was none
+    )
     version: str  # of this project when it wrote the file
     # Below: with the value that files written before there was a choice have.
     align_corners: bool = False  # of the upsampling of the logits, by the graph's head or the decode
     probability: str = "softmax"  # of a logit: "softmax" over the classes, or "sigmoid" for each class by itself
+    network: str = "Fast-SCNN"  # whose graph it is; of adopted files, what they call themselves
+    adopted_output: str = ""  # of adopted files, the foreign graph's result that was kept
+    licence: str = ""  # of adopted files, as the file or whoever adopted it tells; empty where nobody does
+    order: str = "rgb"  # of the planes that the network takes once the input is normalised: one of ORDERS
     # Of quantised files:
     source: str = ""  # sha256 of the FP32 file that it was made from
     calibration: str = ""  # sha256 over the frames that the ranges and biases come from
@@ -93,7 +99,8 @@ class Artifact:
         missing = [name for name in required if name not in fields]
         if not fields:
             raise ArtifactError(
-                f"{source} is an ONNX file without this project's description; expected one that fastscnn-export wrote. {_AGAIN}"
+                f"{source} is an ONNX file without this project's description; expected one that fastscnn-export or fastscnn-adopt "
+                "wrote. Another network's file becomes one with fastscnn-adopt"
             )
         if missing:
             raise ArtifactError(
@@ -112,7 +119,7 @@ class Artifact:
         return cls(**{name: _frozen(value) for name, value in fields.items()})
 
 
-_AGAIN = "Export the model again with fastscnn-export"
+_AGAIN = "Export the model again with fastscnn-export, or adopt it again"
 
 
 def _one_of(allowed: tuple[str, ...]) -> tuple[str, Callable[[Any], bool]]:
@@ -166,6 +173,7 @@ _RULES: Rules = {
     "precision": _one_of(PRECISIONS),
     "input": _one_of(INPUTS),
     "probability": _one_of(PROBABILITIES),
+    "order": _one_of(ORDERS),
     "align_corners": ("true or false", lambda value: isinstance(value, bool)),
     **dict.fromkeys(("height", "width", "batch", "logits_height", "logits_width"), _SIZE),
     "classes": (f"2 to {IGNORE} names of one line", _names),
@@ -177,7 +185,8 @@ _RULES: Rules = {
     "std": ("three numbers above zero", lambda value: _numbers(value, 1e-6)),
     "calibration_frames": ("a whole number", lambda value: type(value) is int and 0 <= value <= _LARGEST),
     **dict.fromkeys(
-        ("class_set", "checkpoint", "version", "source", "calibration"), ("a short text of one line", printable)
+        ("class_set", "checkpoint", "version", "source", "calibration", "network", "adopted_output", "licence"),
+        ("a short text of one line", printable),
     ),
 }
 

@@ -1,8 +1,12 @@
-"""The model that commands run when none is given: the weights that ship, exported once for each shape of image."""
+"""The model that commands run when none is given: the weights that ship, exported once for each shape of image.
+
+A robot without PyTorch exports nothing; for it one file of them ships ready.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import os
 import subprocess
@@ -16,6 +20,8 @@ from .files import unwritable
 log = logging.getLogger(__name__)
 
 _WEIGHTS = Path(__file__).parents[2] / "model" / "weights" / "camvid.safetensors"
+_READY = _WEIGHTS.with_name("camvid-cls-640x960-fp16.onnx")
+_EXPORTING = ("torch", "onnx", "safetensors")  # packages
 _HEIGHT = 720  # what they were trained to see; the width follows the image, so that nothing is stretched
 _STEP, _WIDEST = 32, 4096
 
@@ -23,10 +29,10 @@ _STEP, _WIDEST = 32, 4096
 def default_model(frame_size: tuple[int, int]) -> Path:
     """An ONNX file with the arg-max head for frames of (height, width); from the user's cache, or exported into it.
 
-    The export runs in a process of its own, because this floor of the package has no torch.
+    The export runs in a process of its own, because this floor of the package has no torch. Where there is none at all,
+    it is `ready_model`.
 
     Raises:
-        DeviceError: there is none in the cache, and no torch to export it with.
         OutputError: the cache cannot be written.
     """
     height, width = frame_size
@@ -35,6 +41,8 @@ def default_model(frame_size: tuple[int, int]) -> Path:
     path = cache() / f"fastscnn-{__version__}-{digest}-cls-{_HEIGHT}x{across}.onnx"
     if path.is_file():
         return path
+    if not all(map(importlib.util.find_spec, _EXPORTING)):
+        return _without_export("PyTorch is not installed")
     log.info("no --model: exporting the weights that ship (CamVid's 11 classes, research use) to %s", path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,9 +55,28 @@ def default_model(frame_size: tuple[int, int]) -> Path:
     done = subprocess.run([*program, "-o", path.name], cwd=path.parent, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        kind = DeviceError if done.returncode == DeviceError.exit_code else OutputError
-        raise kind(f"no --model was given, and the weights that ship could not be exported here. {reason}")
+        if done.returncode == DeviceError.exit_code:
+            return _without_export(reason)
+        raise OutputError(f"no --model was given, and the weights that ship could not be exported here. {reason}")
     return path
+
+
+def ready_model() -> Path:
+    """An ONNX file that ships and needs no export: arg-max head, 640x960, CamVid's 11 classes, for research.
+
+    with Segmenter(ready_model()) as segmenter:
+        result = segmenter(frame)
+    """
+    return _READY
+
+
+def _without_export(reason: str) -> Path:
+    log.info(
+        "no --model: taking %s, which ships (CamVid's 11 classes, research use). None is exported for frames of this shape: %s",
+        _READY.name,
+        reason,
+    )
+    return ready_model()
 
 
 def cache() -> Path:

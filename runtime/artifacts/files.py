@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _STEM = 50  # characters of it that a hidden name takes: file names have at most 255 bytes
-_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.fastscnn\.part(\.[^.]*)?", re.DOTALL)
+LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.fastscnn\.part(\.[^.]*)?", re.DOTALL)  # what `hidden` names
 _LONGEST_NOTE = 1 << 16
 _NOTE = re.compile(r"\.[0-9a-f]{8}\.fastscnn\.set")
 _swept: set[Path] = set()  # folders, by this process
@@ -88,7 +88,7 @@ def sweep(folder: Path) -> None:
     _swept.add(folder)
     with contextlib.suppress(OSError):  # whoever writes next finds out what is wrong with the folder
         with os.scandir(folder) as entries:
-            found = [Path(e.path) for e in entries if _LEFTOVER.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+            found = [Path(e.path) for e in entries if LEFTOVER.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
         with held(folder):  # nobody is replacing a set, whose old files have such names too and no lock
             complete_sets(folder)
             for path in found:
@@ -110,7 +110,7 @@ def complete_sets(folder: Path) -> None:
 def _renames(text: bytes) -> list[tuple[str, str]]:
     """What a note tells; nothing where its writer died over it, before any replacement."""
     try:
-        renames = [(place, name) for place, name in json.loads(text).items() if _LEFTOVER.fullmatch(place)]
+        renames = [(place, name) for place, name in json.loads(text).items() if LEFTOVER.fullmatch(place)]
         return renames if all(Path(name).name == name for _, name in renames) else []
     except (ValueError, TypeError, AttributeError, RecursionError):
         return []

@@ -2,14 +2,14 @@
 
 ONNX field numbers that the readers of this format use: ModelProto 7 graph, 14 metadata_props; GraphProto 1 node,
 5 initializer, 11 input, 12 output, 13 value_info; NodeProto 1 input, 2 output, 3 name, 4 op_type, 5 attribute, 7 domain;
-TensorProto 1 dims, 2 data_type, 7 int64_data, 8 name, 9 raw_data, 13 external_data, 14 data_location; AttributeProto
-1 name, 3 i, 8 ints; ValueInfoProto 1 name, 2 type; StringStringEntryProto 1 key, 2 value.
+TensorProto 1 dims, 2 data_type, 5 int32_data, 7 int64_data, 8 name, 9 raw_data, 13 external_data, 14 data_location;
+AttributeProto 1 name, 3 i, 8 ints; ValueInfoProto 1 name, 2 type; StringStringEntryProto 1 key, 2 value.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_TEXT = 1 << 16
@@ -18,6 +18,10 @@ _MOST = 64  # numbers of one list: shapes, paddings
 
 class MalformedError(Exception):
     """Says what is wrong with the bytes, for the sentence of whoever reads them."""
+
+
+class ChangedError(MalformedError):
+    """The bytes are a sound graph, but not one that this project writes."""
 
 
 def name_of(message: int | memoryview, number: int) -> str:
@@ -97,6 +101,12 @@ def field(number: int, value: int | memoryview | bytes) -> bytes:
     if isinstance(value, int):
         return _encoded(number << 3 | _VARINT) + _encoded(value)
     return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + bytes(value)
+
+
+def tensor_info(name: str, kind: int, shape: Sequence[int]) -> bytes:
+    """A ValueInfoProto: TypeProto 1 tensor_type; Tensor 1 elem_type, 2 shape; TensorShapeProto 1 dim; Dimension 1 dim_value."""
+    sides = b"".join(field(1, field(1, side)) for side in shape)
+    return field(1, name.encode()) + field(2, field(1, field(1, kind) + field(2, sides)))
 
 
 def _encoded(value: int) -> bytes:

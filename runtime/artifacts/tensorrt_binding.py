@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from .. import install
 from ..errors import DeviceError, UsageError
 
 MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # flavour → Python module; the first that imports is taken
 FLAVOURS = tuple(MODULES)
 NAMES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
+_EXTRA = {"tensorrt": "trt", "rtx": "rtx"}
 _INSTALL = {
-    "tensorrt": "on a Jetson it comes with JetPack (apt install python3-libnvinfer; a venv needs --system-site-packages), elsewhere: pip install 'fastscnn[trt]'",
-    "rtx": "pip install 'fastscnn[rtx]'",
+    "tensorrt": "on a Jetson it comes with JetPack (apt install python3-libnvinfer; a venv needs --system-site-packages), elsewhere: {}",
+    "rtx": "{}",
 }
+
+COMPILED = "pip compiles pycuda, which takes a C++ compiler, Python's headers (apt: build-essential python3-dev) and CUDA's nvcc on PATH"
+
+
+def lacking_tools() -> str:
+    """What this machine lacks for installing pycuda, as the end of a sentence; "" where nothing is missing."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    compilers = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
+    missing = [
+        name
+        for name, there in (
+            ("a C++ compiler", compilers),
+            ("Python's headers", headers.exists()),
+            ("nvcc", shutil.which("nvcc")),
+        )
+        if not there
+    ]
+    return f"{COMPILED}; here {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +71,7 @@ def find(flavour: str | None = None) -> Binding:
         except (ImportError, OSError, AttributeError) as error:  # also what a broken install of shared libraries raises
             failures[candidate] = str(error)
     missing = "; ".join(f"{NAMES[name]} cannot be imported ({reason})" for name, reason in failures.items())
-    remedies = "; ".join(f"{NAMES[name]}: {_INSTALL[name]}" for name in failures)
+    remedies = "; ".join(f"{NAMES[name]}: {_INSTALL[name].format(install.command(_EXTRA[name]))}" for name in failures)
     raise DeviceError(f"{missing}. Install {remedies}")
 
 

@@ -1,8 +1,11 @@
 """The ONNX writer, operation by operation, against PyTorch."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -10,19 +13,13 @@ from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastscnn.export.builder import GraphBuilder, value_info
 from fastscnn.export.deploy import deployable, takes_bgr
-from fastscnn.export.graph import (
-    IR_VERSION,
-    OPSET,
-    GraphBuilder,
-    HalfPrecision,
-    ModuleWriter,
-    pooling_matrix,
-    value_info,
-)
+from fastscnn.export.graph import HalfPrecision, ModuleWriter, pooling_matrix
 from fastscnn.model import CITYSCAPES
 from fastscnn.model.checkpoint import MEAN, STD, untrained
 from fastscnn.model.variant import PADDLESEG
+from fastscnn.runtime.artifacts.onnx_file import IR_VERSION, OPSET
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
@@ -31,6 +28,28 @@ def test_pooling_is_exact_as_two_matrix_products(bins: int, size: tuple[int, int
     x = torch.randn(2, 4, *size)
     down, across = torch.from_numpy(pooling_matrix(bins, size[0])), torch.from_numpy(pooling_matrix(bins, size[1]))
     assert torch.allclose(down @ x @ across.T, F.adaptive_avg_pool2d(x, bins), atol=1e-6)
+
+
+def test_pooling_is_written_as_every_parser_takes_it(exported: Callable[..., Path]) -> None:
+    """benchmarks/results/parsers.md: what broke on a constant as first factor, on one column, on a bilinear Resize of one pixel."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(exported("cls", (64, 96))))
+    constants = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in model.graph.value_info
+    }
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    assert len(products) == 6
+    for node in products:
+        assert node.input[0] not in constants and constants[node.input[1]][1] > 1
+    means = [node.output[0] for node in model.graph.node if node.op_type == "GlobalAveragePool"]
+    assert len(means) == 1 and shapes[means[0]][2:] == [1, 1]
+    modes = []
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            mode = next(a.s.decode() for a in node.attribute if a.name == "mode")
+            assert (mode == "nearest") == (shapes[node.input[0]][2:] == [1, 1])
+            modes.append(mode)
+    assert sorted(modes) == ["linear"] * 5 + ["nearest"]
 
 
 def test_folding_keeps_the_logits() -> None:

@@ -17,6 +17,7 @@ from fastscnn.export.quantisation.sensitivity import as_text
 from fastscnn.model.evaluate import main as evaluate
 from fastscnn.runtime import ArtifactError, ParityError, Segmenter, SourceError, UsageError
 from fastscnn.runtime.artifacts import engine_file, onnx_file
+from fastscnn.runtime.artifacts.onnx_unsigned import unsigned
 from fastscnn.runtime.backends import agreement as agreement_bound
 from fastscnn.runtime.backends import trial
 from fastscnn.runtime.backends.onnxruntime import open_session
@@ -108,7 +109,7 @@ def test_other_heads_and_inputs(exported: Exported, streets: Path, tmp_path: Pat
 
 def test_unsigned_activations_are_the_same_numbers(int8: Quantised, full: Path) -> None:
     signed = onnx_file.without_head(onnx_file.read(int8.path), "m")
-    graph = onnx.load_from_string(onnx_file.unsigned(signed)).graph
+    graph = onnx.load_from_string(unsigned(signed)).graph
     values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     producers = {output: node.op_type for node in graph.node for output in node.output}
     rounding = [node for node in graph.node if node.op_type == "QuantizeLinear"]
@@ -118,12 +119,10 @@ def test_unsigned_activations_are_the_same_numbers(int8: Quantised, full: Path) 
         assert zero == (0 if producers[node.input[0]] == "Relu" else 128)
     assert {int(values[node.input[2]]) for node in rounding} == {0, 128}
     frame = np.random.default_rng(0).integers(0, 256, (1, 128, 256, 3), np.uint8)
-    one, other = (
-        open_session(g, "m", "cpu", 1).run(None, {"image": frame})[0] for g in (signed, onnx_file.unsigned(signed))
-    )
+    one, other = (open_session(g, "m", "cpu", 1).run(None, {"image": frame})[0] for g in (signed, unsigned(signed)))
     assert 0 < np.abs(one - other).max() < 0.1 * np.ptp(one), "equal but for what is cut off behind ReLUs"
     untouched = onnx_file.read(full)
-    assert onnx_file.unsigned(untouched) == untouched
+    assert unsigned(untouched) == untouched
 
 
 def test_onnx_runtime_computes_it_in_integers(int8: Quantised, tmp_path: Path) -> None:
@@ -133,7 +132,7 @@ def test_onnx_runtime_computes_it_in_integers(int8: Quantised, tmp_path: Path) -
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
-    graph = onnx_file.unsigned(onnx_file.without_head(onnx_file.read(int8.path), "m"))
+    graph = unsigned(onnx_file.without_head(onnx_file.read(int8.path), "m"))
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert kinds.count("QLinearConv") == 43
@@ -214,7 +213,7 @@ def test_models_that_are_not_fp32_are_refused(
     foreign = onnx.load(int8.path)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(ArtifactError, match="without this project's description"):
+    with pytest.raises(ArtifactError, match="lost this project's description: another tool changed it"):
         quantise(tmp_path / "foreign.onnx", streets, tmp_path / "m.onnx")
 
 

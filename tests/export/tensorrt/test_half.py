@@ -1,5 +1,6 @@
 """The conversion to FP16 gives what fastscnn-export --precision fp16 gives."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from onnx import numpy_helper
 
 from fastscnn.export.tensorrt.half import to_half
 from fastscnn.model import Street
-from fastscnn.runtime import DeviceError, ParityError
+from fastscnn.runtime import DeviceError, ParityError, install
 from fastscnn.runtime.artifacts import onnx_file
 from fastscnn.runtime.frame import InputLayout
 
@@ -60,6 +61,6 @@ def test_without_the_converter_the_exporter_is_named(exported: Exported, monkeyp
     monkeypatch.setitem(sys.modules, "onnxruntime.transformers.float16", None)
     full = onnx_file.read(exported("cls", SIZE))
     with pytest.raises(
-        DeviceError, match=r"fastscnn-export --precision fp16, or install: pip install 'fastscnn.convert.'"
+        DeviceError, match="fastscnn-export --precision fp16, or install: " + re.escape(install.command("convert"))
     ):
         to_half(full, onnx_file.artifact(full, "m"), True, "m")

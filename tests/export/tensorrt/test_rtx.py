@@ -15,7 +15,7 @@ import tensorrt_rtx
 
 from fastscnn.export.tensorrt import BuildOptions, build, decode_kernels
 from fastscnn.runtime import DeviceError
-from fastscnn.runtime.artifacts import engine_file, onnx_file, onnx_graph
+from fastscnn.runtime.artifacts import engine_file, onnx_file, onnx_operators
 from fastscnn.runtime.artifacts.engine_file import Kernels
 from fastscnn.runtime.artifacts.gpu import first
 from fastscnn.runtime.decode.kernels import digest
@@ -118,7 +118,7 @@ def test_an_unknown_operator_is_named_with_its_module(
 ) -> None:
     import onnx
 
-    monkeypatch.setitem(onnx_graph.RULES, "Unique", onnx_graph.RULES["Relu"])  # as if exports had it
+    monkeypatch.setitem(onnx_operators.OPERATORS, "Unique", onnx_operators.OPERATORS["Relu"])  # as if exports had it
     model = onnx.load(exported("logits", (64, 96), precision="fp16", input="uint8"))
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Unique"
     onnx.save(model, tmp_path / "m.onnx")

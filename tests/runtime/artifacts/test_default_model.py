@@ -10,12 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
+from fastscnn import ready_model
 from fastscnn.model import CAMVID, Street
+from fastscnn.model.checkpoint import SHIPPED, load
+from fastscnn.runtime import install
 from fastscnn.runtime.artifacts import onnx_file
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.torch
 def test_the_first_run_exports_and_the_second_finds_it(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,19 +54,33 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "frame.png"), np.zeros((64, 64, 3), np.uint8))
+def test_the_ready_model_is_an_export_of_the_weights_that_ship() -> None:
+    """After new weights: fastscnn-export --head cls --res 640x960 --precision fp16 -o model/weights/camvid-cls-640x960-fp16.onnx"""
+    artifact = onnx_file.artifact(onnx_file.read(ready_model()), "the ready model")
+    assert artifact.checkpoint == load(SHIPPED).digest
+    assert (artifact.head, artifact.precision, artifact.classes) == ("cls", "fp16", CAMVID.classes)
+    assert artifact.resolution in ready_model().name
+    assert ready_model().stat().st_size < 2_500_000
+
+
+def test_without_torch_the_ready_model_serves(tmp_path: Path) -> None:
+    image, truth = Street(180, 320, seed=2, classes="camvid").frame(0)
+    cv2.imwrite(str(tmp_path / "frame.png"), image)
     (tmp_path / "hidden" / "torch").mkdir(parents=True)
     (tmp_path / "hidden" / "torch" / "__init__.py").write_text(
         "raise ImportError('No module named torch', name='torch')"
     )
     paths = os.pathsep.join(filter(None, [str(tmp_path / "hidden"), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [Path(sys.executable).with_name("fastscnn-segment"), "frame.png", "-o", "labels.png"],
+        [Path(sys.executable).with_name("fastscnn-segment"), "frame.png", "--as", "labels"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(tmp_path)},
     )
-    assert done.returncode == 4
-    assert "pip install 'fastscnn[export]'" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert f"taking {ready_model().name}, which ships" in done.stderr
+    assert install.command("export") in done.stderr
+    labels = cv2.imread(str(tmp_path / "frame-labels.png"), cv2.IMREAD_UNCHANGED)
+    counted = truth != 255
+    assert np.mean(labels[counted] == truth[counted]) > 0.6

@@ -1,0 +1,3 @@
+"""Whether every parser takes the exports: `python -m fastscnn.benchmarks.parsers`."""
+
+__all__: list[str] = []
