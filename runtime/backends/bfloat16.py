@@ -47,8 +47,8 @@ def prepare(model: Any) -> None:
     """Round the kernels and the means of an `openvino.Model` of this project's exporter, float32, in place."""
     convolutions = [n for n in model.get_ordered_ops() if n.get_type_name() in ("Convolution", "GroupConvolution")]
     for node in model.get_ordered_ops():
-        if node.get_friendly_name() == _MEAN and convolutions:
-            _subtract_whole_means(node, convolutions[0])
+        if node.get_friendly_name() == _MEAN:
+            _subtract_whole_means(node)
     for convolution in convolutions:
         constant = _weights(convolution)
         if constant is not None and np.prod(constant.shape[-2:]) > 1:
@@ -57,17 +57,25 @@ def prepare(model: Any) -> None:
             _replace(constant, rounded(kernels.reshape(-1, taps)).reshape(kernels.shape))
 
 
-def _subtract_whole_means(subtraction: Any, convolution: Any) -> None:
+def _subtract_whole_means(subtraction: Any) -> None:
     """Exact but for the outermost pixels, where padding is now worth the fraction that was rounded away."""
-    means, weights = _constant(subtraction, 1), _weights(convolution)
-    follows = [target.get_node() for target in convolution.output(0).get_target_inputs()]
-    biases = [_constant(node, 1) for node in follows if node.get_type_name() == "Add"]  # beside it a ShapeOf
-    if means is None or weights is None or len(biases) != 1 or biases[0] is None:
+    means = _constant(subtraction, 1)
+    if means is None:
         return
-    (bias,) = biases
     fraction = means.data - np.round(means.data)  # (1, 3, 1, 1)
-    shift = (np.asarray(weights.data, np.float64) * fraction).sum(axis=(1, 2, 3)).reshape(bias.data.shape)
-    _replace(bias, (bias.data - shift).astype(np.float32))
+    shifted = []
+    for target in subtraction.output(0).get_target_inputs():
+        convolution = target.get_node()
+        weights = _weights(convolution) if convolution.get_type_name() == "Convolution" else None
+        follows = [user.get_node() for user in convolution.output(0).get_target_inputs()]
+        biases = [_constant(node, 1) for node in follows if node.get_type_name() == "Add"]  # beside it a ShapeOf
+        if weights is None or len(biases) != 1 or biases[0] is None:
+            return
+        (bias,) = biases
+        shift = (np.asarray(weights.data, np.float64) * fraction).sum(axis=(1, 2, 3)).reshape(bias.data.shape)
+        shifted.append((bias, (bias.data - shift).astype(np.float32)))
+    for bias, values in shifted:
+        _replace(bias, values)
     _replace(means, np.round(means.data))
 
 

@@ -12,7 +12,15 @@ from .protocol import Backend
 
 log = logging.getLogger(__name__)
 
-DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-bf16", "openvino-gpu")
+MEANINGS = {
+    "auto": "engines (.plan): their GPU. ONNX files: CUDA where ONNX Runtime has it, else the fastest engine of a trial on this machine",
+    "cpu": "ONNX Runtime on the CPU",
+    "cuda": "an engine's GPU, or ONNX Runtime on CUDA; refuses where there is none",
+    "openvino": "OpenVINO on the CPU in float32",
+    "openvino-bf16": "OpenVINO on the CPU in BF16; refused where its labels part from float32's",
+    "openvino-gpu": "OpenVINO on an Intel GPU; refused likewise",
+}
+DEVICES = tuple(MEANINGS)
 PREFERRED = "FASTSCNN_DEVICE"  # environment variable: what "auto" means on this machine for ONNX files
 SUFFIX = ".plan"  # of engines
 
@@ -20,15 +28,22 @@ _THREADS_A_CORE = 8  # beyond, engines take minutes to start them
 
 
 def open_backend(
-    path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False
+    path: str | Path,
+    device: str,
+    threads: int | None,
+    memory: str = "auto",
+    trust: bool = False,
+    unknown_below: float | None = None,
 ) -> Backend:
     """Open the engine that fits the file and the device.
 
     Raises:
-        UsageError: unknown device or thread count.
+        UsageError: unknown device, thread count or probability.
         ParityError: a device of reduced precision, named by the caller, whose results part from float32's.
         ArtifactError, DeviceError: see the engine's own module.
     """
+    if unknown_below is not None and not 0 <= unknown_below <= 1:
+        raise UsageError(f"unknown_below {unknown_below!r} is no probability; expected 0 to 1")
     engine = Path(path).suffix == SUFFIX or there(f"{path}.json")
     if device == "auto" and not engine:
         device = os.environ.get(PREFERRED) or "auto"
@@ -42,14 +57,21 @@ def open_backend(
     if engine:
         from .tensorrt import open_engine
 
-        return open_engine(path, device, threads, memory, trust)
+        return open_engine(path, device, threads, memory, trust, unknown_below)
     if memory != "auto":
         raise UsageError(f"memory {memory!r} is for engines ({SUFFIX}); {path} is none")
+    backend = _open_onnx(path, device, threads)
+    backend.unknown_below = unknown_below
+    return backend
+
+
+def _open_onnx(path: str | Path, device: str, threads: int | None) -> Backend:
     from . import openvino as openvino_backend
 
-    if device == "openvino":
-        return openvino_backend.OpenVinoBackend(path, device, threads)
-    if device in openvino_backend.VARIANTS or (device == "auto" and openvino_backend.installed() and not _on_cuda()):
+    named = device in openvino_backend.VARIANTS
+    if named and not openvino_backend.installed():
+        return openvino_backend.OpenVinoBackend(path, device, threads)  # which says how to install it
+    if named or (device == "auto" and openvino_backend.installed() and not _on_cuda()):
         return _tried(path, device, threads)
     from .onnxruntime import OnnxRuntimeBackend
 
@@ -59,36 +81,29 @@ def open_backend(
 def _tried(path: str | Path, device: str, threads: int | None) -> Backend:
     """What a trial on this machine chose, now or earlier; or the device that was named, if the trial lets it pass."""
     from . import trial
-    from .onnxruntime import OnnxRuntimeBackend
-    from .openvino import OpenVinoBackend, available
 
-    def open_one(name: str) -> OnnxRuntimeBackend | OpenVinoBackend:
-        kind = OnnxRuntimeBackend if name == trial.REFERENCE else OpenVinoBackend
-        return kind(path, name, threads)
-
-    def hold() -> tuple[trial.Trial, OnnxRuntimeBackend | OpenVinoBackend]:
-        return trial.hold(path, threads, [trial.REFERENCE, *available()], open_one)
-
-    result = trial.known(path, threads)
-    if device != "auto":
-        if result is None:
-            result, opened = hold()
-            opened.close()
-        trial.expect_agreement(result, device)
-        return open_one(device)
     try:
-        result, opened = (result, open_one(result.chosen)) if result else hold()
-    except DeviceError as error:  # an OpenVINO that is installed and broken
+        result = trial.known(path, threads) or trial.hold(path, threads)
+    except trial.UntriedError as error:
+        if device != "auto":
+            raise DeviceError(f"device {device!r} cannot be used: {error}") from None
         log.debug("no choice among engines: %s", error)
-        return open_one(trial.REFERENCE)
+        return trial.open_one(path, trial.REFERENCE, threads)
+    except trial.UnrunError as error:
+        named = trial.REFERENCE if device == "auto" else device
+        if named in error.lost:
+            raise DeviceError(str(error)) from None
+        return trial.open_one(path, named, threads)  # which says in full what is wrong with the file
+    if device != "auto":
+        trial.expect_agreement(result, device)
+        return trial.open_one(path, device, threads)
+    opened = trial.open_one(path, result.chosen, threads)
     opened.why = str(result)
     return opened
 
 
 def _on_cuda() -> bool:
-    """Whether ONNX Runtime's GPU package is there, which no trial of CPUs can beat."""
-    try:
-        import onnxruntime
-    except Exception:  # what a broken package raises is told when it is opened
-        return False
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    """Whether ONNX Runtime's GPU package is there, which no trial of CPUs can beat; it is not imported, as it may be broken."""
+    from .trial import versions
+
+    return bool(versions("onnxruntime-gpu"))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+from .. import limits
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: those of its affinity mask, or fewer where a container has a quota."""
+    """Those of its affinity mask, or as many whole ones as a quota of its control group pays for; at least one."""
     try:
-        cores = len(os.sched_getaffinity(0))
+        found = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroups, or "max"
-        return cores
+        found = os.cpu_count() or 1
+    quota = limits.cores()
+    return found if quota is None else max(1, min(found, int(quota)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..frame import Frame, InputLayout, fitted
+from ..pixels import PixelFormat
 from .protocol import Backend, FrameBackend, Raw, TakesFrames
 
 
@@ -16,11 +17,13 @@ def takes_frames(backend: Backend) -> TakesFrames:
 
 
 class _Fitting:
+    converts = ("bgr8",)
+
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._layout = InputLayout(backend.artifact)
 
-    def run_frames(self, frames: Sequence[Frame]) -> Raw:
+    def run_frames(self, frames: Sequence[Frame], forms: Sequence[PixelFormat] | None = None) -> Raw:
         started = time.perf_counter()
         artifact = self._backend.artifact
         fit = [fitted(frame, artifact.height, artifact.width) for frame in frames]

@@ -15,7 +15,6 @@ from ..artifacts.onnx_file import LOGITS
 from ..decode.decoder import Decoder
 from ..decode.memory import Recycler
 from ..errors import ArtifactError
-from ..text import shown
 from .protocol import Raw
 
 Tensor = tuple[str, str, list[int]]  # name, type, shape
@@ -31,6 +30,7 @@ class LogitsBackend:
     device = ""
     precision = "fp32"
     why = ""
+    unknown_below: float | None = None
 
     def __init__(self, artifact: Artifact, threads: int, alone: bool) -> None:
         self.artifact = artifact
@@ -49,7 +49,7 @@ class LogitsBackend:
         logits = self.forward(image, clock)
         labels = probabilities = None
         if self.artifact.head == "cls":
-            labels = _stacked([self._decoder.labels(one) for one in logits])
+            labels = _stacked([self.labels(one) for one in logits])
         elif self.artifact.head == "prob":
             probabilities = _stacked([self._decoder.probabilities(one) for one in logits])
         decoded = time.perf_counter()
@@ -66,7 +66,10 @@ class LogitsBackend:
         return self.forward(image, self._turn)
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
-        return self._decoder.labels(logits)
+        return self._decoder.labels(logits, self.unknown_below or 0.0)
+
+    def confidence(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
+        return self._decoder.confidence(logits)
 
     def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
         return self._decoder.region(logits, rows, columns)
@@ -114,10 +117,6 @@ def check_graph(found: list[Tensor], outputs: list[str], artifact: Artifact, sou
 def element(artifact: Artifact) -> str:
     """Type of the network's logits, as NumPy names it."""
     return "float16" if artifact.precision == "fp16" else "float32"
-
-
-def first_line(error: Exception) -> str:
-    return shown(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
 
 
 def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:

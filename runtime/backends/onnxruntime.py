@@ -9,10 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .. import install
 from ..artifacts import onnx_file
+from ..artifacts.onnx_unsigned import unsigned
 from ..errors import ArtifactError, DeviceError
+from ..text import first_line
 from .cores import usable_cores
-from .logits import LogitsBackend, Tensor, check_graph, first_line
+from .logits import LogitsBackend, Tensor, check_graph
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +37,9 @@ class OnnxRuntimeBackend(LogitsBackend):
         threads = threads or usable_cores()
         network = model if artifact.head == "logits" else onnx_file.without_head(model, str(path))
         if artifact.precision == "int8":
-            network = onnx_file.unsigned(network)
+            network = unsigned(network)
         self._session = open_session(network, str(path), device, threads)
-        check_graph(_tensors(self._session), onnx_file.outputs(model), artifact, str(path))
+        check_graph(tensors(self._session), onnx_file.outputs(model), artifact, str(path))
         super().__init__(artifact, threads, alone=device_is_cpu(self._session))
         self.device = describe(self._session, threads)
         self.precision = artifact.precision
@@ -55,7 +58,8 @@ class OnnxRuntimeBackend(LogitsBackend):
         super().close()
 
 
-def _tensors(session: Any) -> list[Tensor]:
+def tensors(session: Any) -> list[Tensor]:
+    """What a session takes and gives, for `check_graph`."""
     types = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
     both = [*session.get_inputs(), *session.get_outputs()]
     return [(t.name, types.get(t.type, t.type), list(t.shape)) for t in both]
@@ -67,14 +71,14 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
         import onnxruntime
     except Exception as error:  # a broken package, or one for another NumPy, raises what it likes
         raise DeviceError(
-            f"ONNX files run on ONNX Runtime, which cannot be imported ({first_line(error)}). Install it with: pip install 'fastscnn[cpu]'"
+            f"ONNX files run on ONNX Runtime, which cannot be imported ({first_line(error)}). Install it with: {install.command('cpu')}"
         ) from None
     available = onnxruntime.get_available_providers()
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda" and "CUDAExecutionProvider" not in available:
         raise DeviceError(
             "device 'cuda' was asked for, but this ONNX Runtime has only the CPU. "
-            "Install its GPU package with: pip uninstall onnxruntime && pip install 'fastscnn[gpu]'"
+            f"Install its GPU package with: pip uninstall onnxruntime && {install.command('gpu')}"
         )
     if device != "cpu" and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
@@ -93,6 +97,10 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exception types are private
+        if newer := onnx_file.newer(model):
+            package = "onnxruntime-gpu" if "CUDAExecutionProvider" in available else "onnxruntime"
+            found = f"ONNX Runtime {onnxruntime.__version__} does not read {source}: another tool gave it {newer}"
+            raise DeviceError(f"{found}. {_instead(model, package)}") from error
         raise ArtifactError(
             f"ONNX Runtime refuses {source}: {first_line(error)}. Export it again with fastscnn-export"
         ) from error
@@ -104,6 +112,14 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
             raise DeviceError(f"{found}; expected a working GPU. Look at `nvidia-smi`, or use device 'cpu'")
         log.warning("%s; running on the CPU", found)
     return session
+
+
+def _instead(model: bytes, package: str) -> str:
+    """What helps where another tool has given a file a format that this ONNX Runtime does not know."""
+    from . import openvino
+
+    other = "use device 'openvino', which reads it, or " if openvino.installed() and openvino.reads(model) else ""
+    return f"Upgrade it with: {install.upgrade(package)}; or {other}give the file that fastscnn-export wrote"
 
 
 def _multiplies_bytes() -> bool:

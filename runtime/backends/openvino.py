@@ -9,11 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .. import install, privacy
 from ..artifacts import onnx_file
 from ..errors import ArtifactError, DeviceError
+from ..text import first_line
 from . import bfloat16
 from .cores import usable_cores
-from .logits import LogitsBackend, Tensor, check_graph, first_line
+from .logits import LogitsBackend, Tensor, check_graph
 
 # Device name → OpenVINO's device, precision hint, and the arithmetic as reports name it.
 VARIANTS = {
@@ -84,6 +86,15 @@ def installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
+def reads(network: bytes) -> bool:
+    """Whether the OpenVINO that is here reads a graph."""
+    try:
+        _core().read_model(network)
+    except (DeviceError, RuntimeError):
+        return False
+    return True
+
+
 def available() -> list[str]:
     """Those of VARIANTS that this machine has.
 
@@ -96,12 +107,10 @@ def available() -> list[str]:
 
 def _core() -> Any:
     try:
-        import openvino
-
-        return openvino.Core()
+        return privacy.engine("openvino").Core()
     except Exception as error:  # not there, its libraries do not load, or it is for another NumPy
         raise DeviceError(
-            f"OpenVINO cannot be used ({first_line(error)}). Install it with: pip install 'fastscnn[openvino]', or use device 'cpu'"
+            f"OpenVINO cannot be used ({first_line(error)}). Install it with: {install.command('openvino')}, or use device 'cpu'"
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts.artifact import Artifact
-from ..frame import Frame, restored
+from ..decode.decoder import UNKNOWN
+from ..frame import Frame
+from ..pixels import PixelFormat
+from ..placement import Placement
 
-# Labels (H, W), probabilities (C, H, W), logits (C, ~H/8, ~W/8) of one frame; each where there are any.
-Share = tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None, NDArray[Any] | None]
+
+@dataclass(frozen=True)
+class Share:
+    """What a backend gives for one frame; each where there is any."""
+
+    labels: NDArray[np.uint8] | None  # (H, W) at the frame's size
+    probabilities: NDArray[np.float32] | None  # (C, H, W), too
+    logits: NDArray[Any] | None  # (C, ~h/8, ~w/8) of the model's resolution
+    confidence: NDArray[np.uint8] | None  # (~h/8, ~w/8)
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,16 @@ class Raw:
     forward: float  # milliseconds
     decode: float  # milliseconds
     prepare: float = 0.0  # milliseconds; where the backend was given frames
+    confidence: NDArray[np.uint8] | None = None  # (N, ~H/8, ~W/8); where the logits stay on a GPU
 
-    def one(self, index: int, size: tuple[int, int]) -> Share:
-        """A frame's share: labels and probabilities brought to the frame's size (height, width), logits as they are."""
-        labels = None if self.labels is None else restored(self.labels[index], *size)
-        probabilities = None if self.probabilities is None else self.probabilities[index]
-        if probabilities is not None and probabilities.shape[1:] != size:
-            probabilities = np.stack([restored(plane, *size) for plane in probabilities])
-        return labels, probabilities, None if self.logits is None else self.logits[index]
+    def one(self, index: int, place: Placement) -> Share:
+        """A frame's share: labels and probabilities brought to where they lie in the frame, the others as they are."""
+        return Share(
+            None if self.labels is None else place.restored(self.labels[index], UNKNOWN),
+            None if self.probabilities is None else place.restored(self.probabilities[index], 0),
+            None if self.logits is None else self.logits[index],
+            None if self.confidence is None else self.confidence[index],
+        )
 
 
 class Backend(Protocol):
@@ -44,13 +56,18 @@ class Backend(Protocol):
     device: str  # what it runs on, in words that a report can print
     precision: str  # that it computes in: "fp32", "fp16", "bf16"
     why: str  # how "auto" came to choose it, a sentence; empty where the caller named it
+    unknown_below: float | None  # probability of the best class below which a pixel's label is 255
 
     def run(self, image: NDArray[Any]) -> Raw:
         """`image`: what the artefact's `input` tells, of its batch and resolution, contiguous."""
         ...
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
-        """(C, h, w) logits → (H, W) labels, for results of a logits head."""
+        """(C, h, w) logits → (H, W) labels, for results of a logits head; 255 where they are unknown."""
+        ...
+
+    def confidence(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
+        """(C, h, w) logits → (h, w), the best class's probability from 0 to 255."""
         ...
 
     def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -65,8 +82,17 @@ class Backend(Protocol):
 class TakesFrames(Protocol):
     """Runs frames as a camera gives them."""
 
-    def run_frames(self, frames: Sequence[Frame]) -> Raw:
-        """Up to a batch of frames (see `frame.checked`), of any size; results at the model's resolution."""
+    @property
+    def converts(self) -> Collection[str]:
+        """Names of pixel formats that `run_frames` takes as they are."""
+        ...
+
+    def run_frames(self, frames: Sequence[Frame], forms: Sequence[PixelFormat] | None = None) -> Raw:
+        """Up to a batch of frames, of any size; results at the model's resolution.
+
+        Args:
+            forms: the format of each, BGR or one that it converts; None where all are BGR.
+        """
         ...
 
     def fill_slots(self) -> None:

@@ -11,17 +11,18 @@ import logging
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ...version import __version__
+from ..apart import UnansweredError, call, note
 from ..artifacts import onnx_file
 from ..artifacts.default_model import cache
 from ..artifacts.files import write_atomically
@@ -30,7 +31,7 @@ from ..frame import Frame, InputLayout
 from .agreement import QUANTISED, REDUCED, clear, share
 from .cores import usable_cores
 from .logits import LogitsBackend
-from .openvino import VARIANTS
+from .openvino import VARIANTS, OpenVinoBackend, available
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,24 @@ _SECONDS = 2.0  # of measuring, after the check
 _ROUNDS = (3, 15)  # at least, at most
 _PAUSE = 0.005  # seconds between turns, in which the other's threads fall asleep
 
-Engine = TypeVar("Engine", bound=LogitsBackend)
+_PATIENCE = 180.0  # seconds for a trial; the slowest board takes a tenth
+_LOADING = "openvino"  # noted before its library is loaded, which all its devices share
+
+
+class UntriedError(Exception):
+    """No trial could be held; nothing is known of the engines."""
+
+
+class UnrunError(Exception):
+    """Every engine refused the file, or crashed over it.
+
+    Attributes:
+        lost: devices that crashed or hung, which must not be opened in this process.
+    """
+
+    def __init__(self, message: str, lost: set[str]) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 @dataclass(frozen=True)
@@ -89,44 +107,85 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
     return None
 
 
-def hold(
-    path: str | Path, threads: int | None, candidates: list[str], open_one: Callable[[str], Engine]
-) -> tuple[Trial, Engine]:
-    """Try the candidates, keep the result in the cache, and give the winner, opened.
+def hold(path: str | Path, threads: int | None) -> Trial:
+    """Try what is there, in a process of its own, and keep the result in the cache.
 
-    Args:
-        candidates: device names, the reference first; those that cannot be opened are passed over.
+    An engine that crashes or hangs there is left out, and so remembered.
 
     Raises:
-        ArtifactError: the file itself is at fault.
-        DeviceError: no candidate can run here.
+        UntriedError: no process can be started, or OpenVINO's libraries do not load.
+        UnrunError: no engine that is there runs the file.
     """
     facts = _facts(path, threads)
-    log.info("trying once which engine is fastest here: %s", ", ".join(candidates))
-    opened: dict[str, Engine] = {}
+    log.info("trying once which engine is fastest here")
+    lost: dict[str, Entry] = {}
+    while True:
+        try:
+            told = run_apart(str(Path(path).absolute()), threads, list(lost))
+            break
+        except UnansweredError as error:
+            # One whose library does not load takes all of its devices with it.
+            fallen = [*VARIANTS] if error.note == _LOADING else [error.note]
+            if not error.note or set(fallen) <= set(lost):
+                raise UntriedError(f"no trial of engines could be held: {error}") from None
+            log.warning("%s is left out here: %s", error.note, error)
+            lost |= dict.fromkeys(fallen, Entry(refused=str(error)))
+    if told["untried"] is not None:
+        raise UntriedError(told["untried"])
+    entries = {name: Entry(**entry) for name, entry in told["entries"].items()} | lost
+    if not any(entry.milliseconds for entry in entries.values()):
+        listed = "; ".join(f"{name}: {entry.refused}" for name, entry in entries.items())
+        raise UnrunError(f"no engine runs {path} here. {listed}", {*lost})
+    trial = Trial(facts, entries, _winner(entries))
+    _keep(trial)
+    return trial
+
+
+def run_apart(path: str, threads: int | None, without: list[str]) -> dict[str, Any]:
+    """`compare` in a process of its own."""
+    return call("backends.trial:compare", _PATIENCE, path=path, threads=threads, without=without)
+
+
+def compare(path: str, threads: int | None, without: list[str]) -> dict[str, Any]:
+    """Open every engine that is there, check and time it.
+
+    Args:
+        without: devices that are left out.
+
+    Returns:
+        `entries` by device, and `untried`: why no trial makes sense, else None.
+    """
+    names = [REFERENCE] if REFERENCE not in without else []
+    if any(name not in without for name in VARIANTS):
+        note(_LOADING)
+        try:
+            names += [name for name in available() if name not in without]
+        except DeviceError as error:  # told, not kept: a library may be mended at any time
+            return {"entries": {}, "untried": str(error)}
+    opened: dict[str, LogitsBackend] = {}
     entries: dict[str, Entry] = {}
-    failure: FastSCNNError | None = None
     try:
-        for name in candidates:
+        for name in names:
+            note(name)
             try:
-                opened[name] = open_one(name)
+                opened[name] = open_one(path, name, threads)
             except FastSCNNError as error:
-                if name == REFERENCE and not isinstance(error, DeviceError):
-                    raise
-                failure, entries[name] = failure or error, Entry(refused=str(error))
-        if not opened:
-            raise failure or DeviceError("no engine was tried")
-        entries |= _compared(opened)
-        trial = Trial(facts, entries, _winner(entries))
-    except BaseException:
+                entries[name] = Entry(refused=str(error))
+        if opened:
+            entries |= _compared(opened)
+    finally:
         for backend in opened.values():
             backend.close()
-        raise
-    for name, backend in opened.items():
-        if name != trial.chosen:
-            backend.close()
-    _keep(trial)
-    return trial, opened[trial.chosen]
+    return {"entries": {name: asdict(entry) for name, entry in entries.items()}, "untried": None}
+
+
+def open_one(path: str | Path, device: str, threads: int | None) -> LogitsBackend:
+    """The backend of one device that takes part in trials."""
+    if device == REFERENCE:
+        from .onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(path, device, threads)
+    return OpenVinoBackend(path, device, threads)
 
 
 def expect_agreement(trial: Trial, device: str) -> None:
@@ -173,6 +232,7 @@ def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
     expected = [opened[first].logits(image)[0] for image in images]
     entries: dict[str, Entry] = {}
     for name, backend in opened.items():
+        note(name)
         answers = expected if name == first else [backend.logits(image)[0] for image in images]
         difference = float(np.max([share(a, e) for a, e in zip(answers, expected, strict=True)]))  # keeps NaN
         wrong = sum(_clearly_different(backend, a, e, size, bound) for a, e in zip(answers, expected, strict=True))
@@ -204,6 +264,8 @@ def _timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) ->
         if turn >= least and time.perf_counter() - began > _SECONDS:
             break
         for name, backend in backends.items():
+            if turn == 0:
+                note(name)
             time.sleep(_PAUSE)
             started = time.perf_counter()
             backend.logits(images[turn % len(images)])
@@ -272,4 +334,15 @@ def _keep(trial: Trial) -> None:
         log.debug("the trial's result cannot be kept (%s); the next start tries again", error)
 
 
-__all__ = ["Entry", "Trial", "expect_agreement", "hold", "known", "scene"]
+__all__ = [
+    "Entry",
+    "Trial",
+    "UntriedError",
+    "compare",
+    "expect_agreement",
+    "hold",
+    "known",
+    "open_one",
+    "run_apart",
+    "scene",
+]

@@ -14,19 +14,31 @@ from collections.abc import Sequence
 
 from ...version import __version__
 from ..commands import command
-from ..errors import DeviceError, FastSCNNError
+from ..errors import DeviceError, FastSCNNError, SourceError
+from ..media.uri import without_password
 from .examine import SECTIONS, examine
 from .finding import FAILURE, OK, STATUSES, WARNING, Finding, worst
 
 _COLOURS = {OK: "32", WARNING: "33", FAILURE: "31;1"}  # of a terminal: green, yellow, bold red
 _WIDEST = 120  # columns; longer lines are hard to read
-_EXIT_CODES = "Exit code: 0 nothing worse than a warning, 1 a failure, 4 MODEL does not fit this machine."
+_EXITS = "0 nothing worse than a warning, 1 a failure, 4 MODEL does not fit this machine"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command.parser("fastscnn-doctor", "Look at this machine: what is there, what is missing, what to do.")
-    parser.epilog = _EXIT_CODES
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="an ONNX file or an engine: does it fit here?")
+    parser = command.parser(
+        "fastscnn-doctor",
+        "Look at this machine: what is there, what is missing, what to do.",
+        "fastscnn-doctor",
+        "fastscnn-doctor model.onnx --json",
+        "fastscnn-doctor rtsp://camera.local/stream",
+        exits=_EXITS,
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="an ONNX file or an engine: does it fit here? Or a camera, an address or a video: what does it give?",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     return command.run(parser, _work, arguments)
 
@@ -40,6 +52,8 @@ def _work(options: argparse.Namespace) -> None:
         print(as_text(findings, min(shutil.get_terminal_size((100, 24)).columns, _WIDEST), _coloured()))
     if worst([finding for finding in findings if finding.section == "model"]) == FAILURE:
         raise DeviceError(f"{options.model} does not fit this machine; see the section model")
+    if worst([finding for finding in findings if finding.section == "source"]) == FAILURE:
+        raise SourceError(f"{without_password(options.model)} gives no frames; see the section source")
     if worst(findings) == FAILURE:
         raise FastSCNNError("this machine needs attention; see the failures")
 

@@ -8,20 +8,23 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from . import graphics, machine, model, software
+from . import auto, graphics, jetson, launch, machine, model, opencv, software, source
 from .finding import FAILURE, WARNING, Finding
 
 log = logging.getLogger(__name__)
 
 Probe = Callable[[], Iterator[Finding]]
 PATIENCE = 240.0  # seconds for all; what has not answered then is reported as such
-SECTIONS = ("software", "engines", "machine", "GPU", "cameras", "model")
+SECTIONS = ("software", "engines", "machine", "GPU", "cameras", "source", "model")
 PROBES: dict[str, tuple[str, Probe]] = {
     "Python": ("software", software.python),
     "fastscnn": ("software", software.package),
-    "packages": ("software", software.needed),
-    "conflicts": ("software", software.conflicts),
+    "NumPy": ("software", software.numpy),
+    "OpenCV": ("software", opencv.opencv),
+    "packages": ("software", opencv.conflicts),
+    "commands": ("software", launch.commands),
     "engines": ("engines", software.engines),
+    "auto": ("engines", auto.auto),
     "processor": ("machine", machine.processor),
     "clocks": ("machine", machine.clocks),
     "temperature": ("machine", machine.temperature),
@@ -30,15 +33,18 @@ PROBES: dict[str, tuple[str, Probe]] = {
     "GPU": ("GPU", graphics.gpu),
     "CUDA toolkit": ("GPU", graphics.cuda),
     "GPU state": ("GPU", graphics.state),
-    "Jetson": ("GPU", graphics.jetson),
+    "Jetson": ("GPU", jetson.jetson),
     "cameras": ("cameras", machine.cameras),
+    "GStreamer": ("cameras", source.gstreamer),
 }
 
 
 def examine(path: str | None = None, patience: float = PATIENCE) -> list[Finding]:
-    """Every finding, by section; with a model's path also whether it fits here. Raises nothing."""
+    """Every finding, by section; with a model's path also whether it fits here, with a source also what it gives. Raises nothing."""
     probes = dict(PROBES)
-    if path is not None:
+    if path is not None and source.is_source(path):
+        probes["source"] = ("source", partial(source.source, path))
+    elif path is not None:
         probes["model"] = ("model", partial(model.fit, path))
     found: dict[str, list[Finding]] = {}
 
@@ -68,6 +74,6 @@ def examine(path: str | None = None, patience: float = PATIENCE) -> list[Finding
 
 
 def _unseen(section: str, name: str, what: str) -> Finding:
-    # A model that could not be looked at is none that fits.
-    status = FAILURE if section == "model" else WARNING
+    # A model that could not be looked at is none that fits; the same goes for a source.
+    status = FAILURE if section in ("model", "source") else WARNING
     return Finding(section, name, status, what, "Look with --debug, and tell this project's authors what it says")

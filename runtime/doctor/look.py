@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import signal
 import subprocess
-import sys
 import threading
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..apart import UnansweredError, call
+
 ROOT = Path("/")  # below which /proc, /sys, /dev and /etc are; tests have others
 PATIENCE = 60.0  # seconds for a process that imports a package
-_AT_ONCE = threading.Semaphore(4)  # such processes; a small robot has little memory
-_MARK = "fastscnn-doctor-answer "
-_CODE = (
-    "import json, sys; question = json.loads(sys.argv[1]); sys.path[:] = question['path']; "
-    "from fastscnn.runtime.doctor import child; child.answer(question)"
-)
-
-
-class UnansweredError(Exception):
-    """A question that a child process could not answer; says why."""
+AT_ONCE = threading.Semaphore(4)  # such processes; a small robot has little memory
 
 
 def text(path: str) -> str:
@@ -66,33 +59,38 @@ def ask(question: str, **about: Any) -> dict[str, Any]:
     Raises:
         UnansweredError: the process crashed, hung, or what it tried failed; its message says which.
     """
-    asked = json.dumps({"path": sys.path, "question": question, "about": about})
-    with _AT_ONCE:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", _CODE, asked],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=PATIENCE,
-                env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            )
-        except subprocess.TimeoutExpired:
-            raise UnansweredError(f"it hangs: no answer for {PATIENCE:g} s") from None
-        except OSError as error:
-            raise UnansweredError(f"no process can be started ({error.strerror})") from None
-    lines = done.stdout.decode(errors="replace").splitlines()
-    for line in reversed(lines):
-        if line.startswith(_MARK):
-            told: dict[str, Any] = json.loads(line.removeprefix(_MARK))
-            if "failed" in told:
-                raise UnansweredError(told["failed"])
-            return told
-    if done.returncode < 0:
-        raise UnansweredError(f"it crashes ({signal.Signals(-done.returncode).name})")
-    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-    raise UnansweredError(f"it ends the process ({said[-1]})")
+    with AT_ONCE:
+        return call(f"doctor.child:{question}", PATIENCE, **about)
 
 
-def tell(told: dict[str, Any]) -> None:
-    """Called in the child: print its answer where the parent finds it."""
-    print(f"\n{_MARK}{json.dumps(told)}", flush=True)
+def installed(distributions: Sequence[str]) -> list[str]:
+    """Those of these packages that pip, or the system, knows."""
+    found = []
+    for name in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.extend([name] * bool(metadata.version(name)))
+    return found
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """`"10.3.0.30"` → (10, 3, 0, 30), as far as there are numbers."""
+    found = []
+    for part in version.split(" ")[0].split("."):
+        if not part.isdecimal():
+            break
+        found.append(int(part))
+    return tuple(found)
+
+
+__all__ = [
+    "AT_ONCE",
+    "PATIENCE",
+    "UnansweredError",
+    "ask",
+    "installed",
+    "matching",
+    "number",
+    "numbers",
+    "output",
+    "text",
+]

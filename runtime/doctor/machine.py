@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import limits
 from ..artifacts.default_model import cache
 from ..errors import FastSCNNError
 from . import look
@@ -32,10 +33,10 @@ def processor() -> Iterator[Finding]:
         yield Finding("machine", "processor", WARNING, f"{found}; no AVX2", remedy)
     else:
         yield Finding("machine", "processor", OK, found)
-    quota = look.text("sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdecimal() and quota[1].isdecimal() and int(quota[1]):
-        share = int(quota[0]) / int(quota[1])
-        yield Finding("machine", "quota", OK, f"this container may use {share:g} cores")
+    share = limits.cores(look.ROOT)
+    if share is not None:
+        found = f"its control group (a container, a systemd unit) may use {share:g} cores"
+        yield Finding("machine", "quota", OK, found)
 
 
 def _cores() -> int:
@@ -81,10 +82,10 @@ def memory() -> Iterator[Finding]:
     if total is None or free is None:
         yield Finding("machine", "memory", OK, "this system does not tell")
         return
-    limit = look.number("sys/fs/cgroup/memory.max")
-    limited = f", {_gigabytes(limit)} for this container" if limit and limit < total else ""
+    limit = limits.memory(look.ROOT)
+    limited = f", {_gigabytes(limit)} for its control group" if limit is not None and limit < total else ""
     found = f"{_gigabytes(free)} free of {_gigabytes(total)}{limited}, swap {_gigabytes(swap or 0)}"
-    if min(free, limit or free) < _MEMORY:
+    if min(free, free if limit is None else limit) < _MEMORY:
         remedy = "End what needs much of it, add swap, or use a lower resolution"
         yield Finding("machine", "memory", WARNING, found, remedy)
     else:

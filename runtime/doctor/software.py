@@ -11,22 +11,22 @@ from importlib import metadata
 from typing import Any
 
 from ...version import __version__
+from .. import install
+from ..artifacts.tensorrt_binding import COMPILED as _COMPILED
+from ..artifacts.tensorrt_binding import lacking_tools
+from . import look
 from .finding import FAILURE, OK, WARNING, Finding
 from .look import UnansweredError, ask
+from .opencv import system_folder
 
-_NEEDED = {"numpy": "NumPy", "cv2": "OpenCV"}
 _ENGINES = {
-    "onnxruntime": ("ONNX Runtime", "pip install 'fastscnn[cpu]'"),
-    "openvino": ("OpenVINO", "pip install 'fastscnn[openvino]'"),
-    "tensorrt": ("TensorRT", "on a Jetson apt install python3-libnvinfer, elsewhere pip install 'fastscnn[trt]'"),
-    "tensorrt_rtx": ("TensorRT for RTX", "pip install 'fastscnn[rtx]'"),
-    "pycuda.driver": ("pycuda", "pip install 'fastscnn[trt]', on a machine with CUDA's driver"),
+    "onnxruntime": ("ONNX Runtime", "cpu", "{}"),
+    "openvino": ("OpenVINO", "openvino", "{}"),
+    "tensorrt": ("TensorRT", "trt", "on a Jetson apt install python3-libnvinfer, elsewhere {}"),
+    "tensorrt_rtx": ("TensorRT for RTX", "rtx", "{}"),
+    "pycuda.driver": ("pycuda", "trt", "{}, on a machine with CUDA's driver"),
 }
 _TENSORRT = ((8, 5), (12,))  # versions of TensorRT from, and below
-_SAME_MODULE = (
-    ("onnxruntime", "onnxruntime-gpu"),
-    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-)
 
 
 def python() -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def package() -> Iterator[Finding]:
                 lacking[extra].append(why)
     basic = lacking.pop("", [])
     if basic:
-        remedy = "Install it again: pip install fastscnn"
+        remedy = f"Install it again: {install.again()}"
         yield Finding("software", "fastscnn", FAILURE, f"{__version__} lacks {', '.join(basic)}", remedy)
     else:
         yield Finding("software", "fastscnn", OK, __version__)
@@ -79,6 +79,8 @@ def _extras(requirement: Any) -> list[str]:
 
 
 def _lack(requirement: Any) -> str:
+    if requirement.name == "opencv-python":  # any cv2 serves: the system's, and the one without windows; see `opencv`
+        return ""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
@@ -87,72 +89,68 @@ def _lack(requirement: Any) -> str:
     return "" if sound else f"{requirement.name} {requirement.specifier} ({version} is installed)"
 
 
-def needed() -> Iterator[Finding]:
-    """NumPy and OpenCV, without which nothing runs."""
-    for module, name in _NEEDED.items():
-        try:
-            yield Finding("software", name, OK, _told(module))
-        except UnansweredError as error:
-            remedy = (
-                f"Install it again: pip install --force-reinstall {'numpy' if module == 'numpy' else 'opencv-python'}"
-            )
-            if "libGL" in str(error):
-                remedy = "Install libgl1 (apt), or replace opencv-python by opencv-python-headless"
-            yield Finding("software", name, FAILURE, f"cannot be imported: {error}", remedy)
-
-
-def conflicts() -> Iterator[Finding]:
-    """Packages that overwrite each other's files."""
-    for names in _SAME_MODULE:
-        found = [name for name in names if _installed(name)]
-        if len(found) > 1:
-            yield Finding(
-                "software",
-                "packages",
-                WARNING,
-                f"{' and '.join(found)} overwrite each other's files",
-                f"Keep one: pip uninstall {' '.join(found)}, then install that one again",
-            )
+def numpy() -> Iterator[Finding]:
+    """Without which nothing runs."""
+    try:
+        yield Finding("software", "NumPy", OK, _told("numpy"))
+    except UnansweredError as error:
+        remedy = "Install it again: pip install --force-reinstall numpy"
+        yield Finding("software", "NumPy", FAILURE, f"cannot be imported: {error}", remedy)
 
 
 def engines() -> Iterator[Finding]:
     """The inference engines, of which one is enough."""
-    usable = set()
-    for module, (name, install) in _ENGINES.items():
+    usable: set[str] = set()
+    broken: set[str] = set()
+    for module, (name, extra, words) in _ENGINES.items():
         if not _present(module):
-            yield Finding("engines", name, OK, f"not installed ({install})")
+            yield _absent(module, name, words.format(install.command(extra)))
             continue
         try:
             told = _told(module)
         except UnansweredError as error:
-            yield Finding(
-                "engines", name, WARNING, f"installed, but cannot be imported: {error}", f"Install: {install}"
-            )
+            broken.add(module)
+            package = module.partition(".")[0].replace("_", "-")
+            remedy = f"Remove it, or install another version of it: pip uninstall {package}"
+            if module == "pycuda.driver":
+                remedy = f"Look whether nvidia-smi answers: {_COMPILED}"
+            yield Finding("engines", name, WARNING, f"installed, but cannot be imported: {error}", remedy)
             continue
         usable.add(module)
-        if module == "tensorrt" and not _TENSORRT[0] <= _numbers(told) < _TENSORRT[1]:
+        if module == "tensorrt" and not _TENSORRT[0] <= look.numbers(told) < _TENSORRT[1]:
             remedy = "Install a version from 8.5 to 11"
             yield Finding("engines", name, WARNING, f"{told}, which this project was not made for", remedy)
         else:
             yield Finding("engines", name, OK, told)
-    yield from _verdict(usable)
+    yield from _verdict(usable, broken)
 
 
-def _verdict(usable: set[str]) -> Iterator[Finding]:
+def _absent(module: str, name: str, how: str) -> Finding:
+    hidden = system_folder(module) if module == "tensorrt" else None
+    if hidden is None:
+        missing = f"; {tools}" if module == "pycuda.driver" and (tools := lacking_tools()) else ""
+        return Finding("engines", name, OK, f"not installed ({how}{missing})")
+    found = f"installed for the system, in {hidden.parent}, where this environment does not look"
+    remedy = "Make the environment with python3 -m venv --system-site-packages, by the system's own Python"
+    return Finding("engines", name, WARNING, found, remedy)
+
+
+def _verdict(usable: set[str], broken: set[str]) -> Iterator[Finding]:
     try:
         gpu = ask("gpus")["gpus"][0]
     except UnansweredError:
         gpu = None
     tensorrt = bool(usable & {"tensorrt", "tensorrt_rtx"})
     if not usable & {"onnxruntime", "openvino"} and not (tensorrt and "pycuda.driver" in usable and gpu):
-        remedy = "Install one: pip install 'fastscnn[cpu]' runs everywhere"
+        anew = f"Install one: {install.command('cpu')} runs everywhere"
+        remedy = "Mend one of those above" if "onnxruntime" in broken else anew
         yield Finding("engines", "one that runs", FAILURE, "none: no model can run here", remedy)
-    elif gpu and tensorrt and "pycuda.driver" not in usable:
-        remedy = "Install it: pip install 'fastscnn[trt]'"
+    elif gpu and tensorrt and not {"pycuda.driver"} & (usable | broken):
+        remedy = f"Install it: {install.command('trt')}"
         yield Finding(
             "engines", "GPU", WARNING, "TensorRT is there, but pycuda, which moves frames to it, is not", remedy
         )
-    elif gpu and not tensorrt:
+    elif gpu and not tensorrt and not {"tensorrt", "tensorrt_rtx"} & broken:
         remedy = "Install pycuda and TensorRT: see the table of extras in the README"
         yield Finding("engines", "GPU", WARNING, f"{gpu['name']} has no TensorRT, and stays idle", remedy)
 
@@ -167,19 +165,3 @@ def _present(module: str) -> bool:
         return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        return bool(metadata.version(distribution))
-    except metadata.PackageNotFoundError:
-        return False
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split(" ")[0].split("."):
-        if not part.isdecimal():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)

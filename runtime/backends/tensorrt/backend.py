@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...artifacts import engine_file
+from ...artifacts.artifact import OUTPUTS
 from ...artifacts.engine_fit import misfits
 from ...artifacts.gpu import gpus
 from ...artifacts.trust import expect_trust
+from ...decode import kernels
 from ...decode.decoder import Decoder
 from ...decode.memory import Recycler
 from ...errors import DeviceError, UsageError
 from ...frame import Frame, InputLayout, fitted
+from ...pixels import BGR8, PixelFormat
 from ..cores import usable_cores
 from ..protocol import Raw
 from . import fastest
@@ -31,7 +34,7 @@ from .memory import MEMORY, check_mode
 from .module import Module, binary
 from .pool import Pool
 from .program import Program
-from .slot import Sizes, Slot
+from .slot import Slot, Sources
 
 log = logging.getLogger(__name__)
 IN_FLIGHT = 2
@@ -51,11 +54,12 @@ class TensorRTBackend:
         graphs: replay a CUDA graph for each frame size; false launches step by step.
         decode: false gives the engine's own outputs, logits as a rule, whatever the head.
         trust: open version-compatible engines, too, which bring native code of their own.
+        unknown_below: probability of the best class below which labels are 255; if it is a number, confidence is computed, too.
 
     Raises:
         ArtifactError: the plan or its description is missing, damaged, or of another origin.
         DeviceError: the engine, or what runs it, does not fit this machine.
-        UsageError: an unknown memory mode.
+        UsageError: an unknown memory mode, or `unknown_below` for an engine that has its head inside.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class TensorRTBackend:
         decode: bool = True,
         in_flight: int = IN_FLIGHT,
         trust: bool = False,
+        unknown_below: float | None = None,
     ) -> None:
         if memory not in MEMORY:
             raise UsageError(f"memory {memory!r} is unknown; expected one of {', '.join(MEMORY)}")
@@ -81,6 +86,11 @@ class TensorRTBackend:
             )
         self.description, self.artifact = description, description.artifact
         self.precision, self.why = description.precision, ""
+        self.unknown_below = unknown_below
+        if unknown_below is not None and description.head_inside:
+            raise UsageError(
+                f"unknown_below needs logits, and {path} ends in {OUTPUTS[self.artifact.head]}. Build it again without --head-in-engine"
+            )
         self._resources = resources = _Resources(Context(description.flavour))
         self._forgotten = weakref.finalize(self, _forgotten, resources, str(path))
         try:
@@ -97,7 +107,15 @@ class TensorRTBackend:
 
                 def make(mode: str) -> Slot:
                     check_mode(resources.context, mode)
-                    return Slot(resources.context, engine, resources.module, mode, decode=decode, graphs=graphs)
+                    return Slot(
+                        resources.context,
+                        engine,
+                        resources.module,
+                        mode,
+                        decode=decode,
+                        graphs=graphs,
+                        unknown_below=unknown_below,
+                    )
 
                 slot = fastest.slot(resources.context, make, memory, path)
                 mode = slot.mode
@@ -109,6 +127,7 @@ class TensorRTBackend:
             how = "CUDA graph" if slot.replays else "stream"
             self.device = f"{gpu.name} ({gpu.target}), {engine.binding.name}, {mode} memory, {how}"
             self._result = slot.result
+            self.converts = kernels.FORMS if slot.resizes else ("bgr8",)
             self._results = Recycler(slot.output.host.shape, slot.output.host.dtype.name)
             self._decoder = resources.decoder = Decoder.of(self.artifact, threads or usable_cores())
         except BaseException:
@@ -119,11 +138,11 @@ class TensorRTBackend:
         with self.slot("segmenting") as slot:
             return self._run(slot, None, [image])
 
-    def run_frames(self, frames: Sequence[Frame]) -> Raw:
-        """A batch of frames of any size (see `frame.checked`), padded with its last; the GPU resizes where it can."""
+    def run_frames(self, frames: Sequence[Frame], forms: Sequence[PixelFormat] | None = None) -> Raw:
+        """A batch of frames of any size, padded with its last; the GPU converts and resizes where it can."""
         started = time.perf_counter()
         with self.slot("segmenting") as slot:
-            return self._run(slot, *self.arranged(slot, frames), started)
+            return self._run(slot, *self.arranged(slot, frames, forms), started)
 
     def fill_slots(self) -> None:
         """Make all slots, as many as there is room for; else the second is made when two calls first meet."""
@@ -131,15 +150,24 @@ class TensorRTBackend:
         if pool is not None:
             pool.fill()
 
-    def arranged(self, slot: Slot, frames: Sequence[Frame]) -> tuple[Sizes | None, list[NDArray[Any]]]:
+    def arranged(
+        self, slot: Slot, frames: Sequence[Frame], forms: Sequence[PixelFormat] | None = None
+    ) -> tuple[Sources | None, list[NDArray[Any]]]:
         """What a slot's program is made for and filled with: the frames, or the engine's input where the CPU makes it."""
-        batch = [*frames, *[frames[-1]] * (self.artifact.batch - len(frames))]
+        missing = self.artifact.batch - len(frames)
+        batch = [*frames, *[frames[-1]] * missing]
         if slot.resizes:
-            return tuple((frame.shape[0], frame.shape[1]) for frame in batch), batch
+            named = [BGR8] * len(frames) if forms is None else [*forms]
+            return tuple(
+                (form.name, frame.shape) for form, frame in zip(named + named[-1:] * missing, batch, strict=True)
+            ), batch
         return None, [self._layout([fitted(frame, self.artifact.height, self.artifact.width) for frame in batch])]
 
     def labels(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
-        return self._decoder.labels(logits)
+        return self._decoder.labels(logits, self.unknown_below or 0.0)
+
+    def confidence(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
+        return self._decoder.confidence(logits)
 
     def region(self, logits: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
         return self._decoder.region(logits, rows, columns)
@@ -181,15 +209,17 @@ class TensorRTBackend:
             np.copyto(host, array)
 
     def _run(
-        self, slot: Slot, sizes: Sizes | None, arrays: Sequence[NDArray[Any]], started: float | None = None
+        self, slot: Slot, sources: Sources | None, arrays: Sequence[NDArray[Any]], started: float | None = None
     ) -> Raw:
         started = time.perf_counter() if started is None else started
-        program = slot.program(sizes)
+        program = slot.program(sources)
         self.fill(program, arrays)
         filled = time.perf_counter()
         slot.run(program)
         ran = time.perf_counter()
-        labels = probabilities = logits = None
+        labels = probabilities = logits = confidence = None
+        if slot.confidence is not None:
+            confidence = slot.confidence.host.copy()
         if self._result == "labels":
             labels = self._copied(slot)
         elif self._result == "probabilities":
@@ -198,9 +228,12 @@ class TensorRTBackend:
             logits = self._copied(slot)
         else:
             labels, probabilities = self._decoded(slot.output.host)
+            if self.unknown_below is not None:
+                confidence = np.stack([self._decoder.confidence(one) for one in slot.output.host])
         done = time.perf_counter()
         return Raw(
-            labels, probabilities, logits, forward=(ran - filled) * 1e3, decode=(done - ran) * 1e3, prepare=(filled - started) * 1e3
+            labels, probabilities, logits, forward=(ran - filled) * 1e3, decode=(done - ran) * 1e3, prepare=(filled - started) * 1e3,
+            confidence=confidence,
         )  # fmt: skip
 
     def _copied(self, slot: Slot) -> NDArray[Any]:
@@ -217,7 +250,7 @@ class TensorRTBackend:
     def _decoded(self, logits: NDArray[Any]) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
         """On the CPU, where there are no kernels for this GPU."""
         if self.artifact.head == "cls":
-            return np.stack([self._decoder.labels(one) for one in logits]), None
+            return np.stack([self.labels(one) for one in logits]), None
         return None, np.stack([self._decoder.probabilities(one) for one in logits])
 
 

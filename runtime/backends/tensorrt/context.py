@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ... import install
+from ...artifacts.tensorrt_binding import lacking_tools
 from ...errors import DeviceError, FastSCNNError, UsageError
+from ...text import first_line
 from .driver import Driver, DriverError
 
 _EXTRA = {"tensorrt": "trt", "rtx": "rtx"}
@@ -32,10 +35,12 @@ class Context:
     def __init__(self, flavour: str) -> None:
         try:
             import pycuda.driver as cuda
-        except ImportError as error:
+        except Exception as error:  # one for another NumPy or CUDA raises what it likes
+            tools = lacking_tools()
             raise DeviceError(
-                f"running an engine needs pycuda, which cannot be imported ({error}). Install: "
-                f"pip install 'fastscnn[{_EXTRA[flavour]}]'; where libcuda.so.1 is missing, a driver (`nvidia-smi`)"
+                f"running an engine needs pycuda, which cannot be imported ({first_line(error)}). Install: "
+                f"{install.command(_EXTRA[flavour])}{f' ({tools})' * bool(tools)}; "
+                "where libcuda.so.1 is missing, a driver (`nvidia-smi`)"
             ) from None
         self.cuda: Any = cuda
         with self._explained("starting CUDA"):

@@ -12,7 +12,12 @@ from .backend import TensorRTBackend
 
 
 def open_engine(
-    path: str | Path, device: str, threads: int | None, memory: str = "auto", trust: bool = False
+    path: str | Path,
+    device: str,
+    threads: int | None,
+    memory: str = "auto",
+    trust: bool = False,
+    unknown_below: float | None = None,
 ) -> Backend:
     """A TensorRT backend; with device "auto" ONNX Runtime where the engine does not fit and its ONNX file lies beside it.
 
@@ -30,7 +35,7 @@ def open_engine(
             f"{path} is an engine, which runs on a GPU only; for device {device!r} open the ONNX file that it was built from"
         )
     try:
-        return TensorRTBackend(path, memory=memory, threads=threads, trust=trust)
+        return TensorRTBackend(path, memory=memory, threads=threads, trust=trust, unknown_below=unknown_below)
     except DeviceError as error:
         if device == "cuda":
             raise
@@ -41,6 +46,7 @@ def open_engine(
         from ..onnxruntime import OnnxRuntimeBackend
 
         backend = OnnxRuntimeBackend(sibling, "auto", threads)
+        backend.unknown_below = unknown_below
         warnings.warn(
             f"running {sibling} on {backend.device} instead of the engine: {error}. device='cuda' would refuse",
             RuntimeWarning,

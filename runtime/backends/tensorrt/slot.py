@@ -11,13 +11,14 @@ from ...artifacts.artifact import OUTPUTS
 from ...artifacts.engine_file import EngineTensor
 from ...artifacts.onnx_file import LOGITS
 from ...decode import kernels
+from ...pixels import BGR8, FORMATS
 from .context import Context, RefusedError
 from .engine import Engine
 from .memory import Buffer, concurrent
 from .module import Module
 from .program import Program, Step
 
-Sizes = tuple[tuple[int, int], ...]  # height and width of each frame of a batch
+Sources = tuple[tuple[str, tuple[int, ...]], ...]  # pixel format and array's shape of each frame of a batch
 _NON_BLOCKING = (
     1  # CU_STREAM_NON_BLOCKING: work of others on the default stream neither waits for this one nor delays it
 )
@@ -39,17 +40,27 @@ class Slot:
     """
 
     def __init__(
-        self, context: Context, engine: Engine, module: Module | None, mode: str, *, decode: bool, graphs: bool
+        self,
+        context: Context,
+        engine: Engine,
+        module: Module | None,
+        mode: str,
+        *,
+        decode: bool,
+        graphs: bool,
+        unknown_below: float | None = None,
     ) -> None:
         self.mode = mode
         self._context, self._module = context, module
         self._artifact = engine.description.artifact
         self._rtx = engine.binding.flavour == "rtx"
+        self._below = unknown_below
+        self.confidence: Buffer | None = None  # whose `host` holds it after a run, where the GPU computes it
         self._graphs = graphs and (mode != "managed" or concurrent(context))
         self.notes: list[str] = []
         if graphs and not self._graphs:
             self.notes.append("no CUDA graphs with managed memory on this device")
-        self._programs: OrderedDict[Sizes | None, Program] = OrderedDict()
+        self._programs: OrderedDict[Sources | None, Program] = OrderedDict()
         self._freed: list[Any] = []  # device memory of this slot's own, and buffers
         tensors = engine.description.tensors
         (self.entry,) = (tensor for tensor in tensors if not tensor.output)
@@ -85,16 +96,16 @@ class Slot:
         """Whether frames of any size may come, to be resized and normalised here."""
         return self._module is not None
 
-    def program(self, sizes: Sizes | None) -> Program:
-        """For frames of these sizes, or with None for an input that is ready as the engine takes it."""
-        if sizes is not None and self.entry.dtype == "uint8" and self._fits(sizes):
-            sizes = None  # nothing to resize or normalise
-        program = self._programs.get(sizes)
+    def program(self, sources: Sources | None) -> Program:
+        """For frames of these formats and shapes, or with None for an input that is ready as the engine takes it."""
+        if sources is not None and self.entry.dtype == "uint8" and self._fits(sources):
+            sources = None  # nothing to convert, resize or normalise
+        program = self._programs.get(sources)
         if program is None:
             while len(self._programs) >= _KEPT:
                 self._programs.popitem(last=False)[1].free()
-            program = self._programs[sizes] = self._made(sizes)
-        self._programs.move_to_end(sizes)
+            program = self._programs[sources] = self._made(sources)
+        self._programs.move_to_end(sources)
         return program
 
     def run(self, program: Program) -> None:
@@ -118,35 +129,36 @@ class Slot:
             self._freed.pop().free()
         self._execution = self.stream = self._module = None
 
-    def _fits(self, sizes: Sizes) -> bool:
-        return all(size == (self._artifact.height, self._artifact.width) for size in sizes)
+    def _fits(self, sources: Sources) -> bool:
+        return all(source == (BGR8.name, (self._artifact.height, self._artifact.width, 3)) for source in sources)
 
-    def _made(self, sizes: Sizes | None) -> Program:
+    def _made(self, sources: Sources | None) -> Program:
         prepare: list[Step] = []
         inputs: list[Buffer] = []
-        if sizes is None:
+        if sources is None:
             inputs.append(Buffer(self._context, self.mode, self.entry.shape, self.entry.dtype, self.stream))
             address = inputs[0].device
         else:
             address = self._entry()
             step = _bytes(self.entry) // self._artifact.batch
-            for index, size in enumerate(sizes):
-                buffer = Buffer(self._context, self.mode, (*size, 3), "uint8", self.stream)
+            for index, (form, shape) in enumerate(sources):
+                buffer = Buffer(self._context, self.mode, shape, "uint8", self.stream)
                 inputs.append(buffer)
-                prepare.append(self._resized(size, buffer, address + index * step))
+                prepare.append(self._resized(form, shape, buffer, address + index * step))
         stages = {"upload": [buffer.upload for buffer in inputs], "prepare": prepare}
         stages |= {
             "forward": [self._forward(address)],
             "decode": list(self._decoding),
-            "download": [self.output.download],
+            "download": [self.output.download, *([self.confidence.download] if self.confidence else [])],
         }
         return Program(self._context, self.stream, inputs, stages, self._graphs)
 
-    def _resized(self, size: tuple[int, int], source: Buffer, target: int) -> Step:
+    def _resized(self, form: str, shape: tuple[int, ...], source: Buffer, target: int) -> Step:
         a, module, stream = self._artifact, self._module, self.stream
         assert module is not None
         precision = _PRECISION.get(self.entry.dtype)  # None for uint8
-        launch = kernels.frame(size, (a.height, a.width), precision=precision, mean=a.mean, std=a.std)
+        size = (shape[0] * 2 // 3 if FORMATS[form].planar else shape[0], shape[1])
+        launch = kernels.frame(size, (a.height, a.width), form=form, precision=precision, mean=a.mean, std=a.std)
         return lambda: module.launch(launch, (source.device, target), stream)
 
     def _forward(self, address: int) -> Step:
@@ -168,19 +180,28 @@ class Slot:
         logits = self._device(_bytes(given))
         self._bind(given.name, logits)
         common: dict[str, Any] = {"precision": precision, "align_corners": a.align_corners, "batch": a.batch}
+        steps: list[Step] = []
+        if self._below is not None:
+            self.confidence = confidence = self._buffer((a.batch, *low), "uint8")
+            how: dict[str, Any] = {"precision": precision, "probability": a.probability, "batch": a.batch}
+            zeroth = kernels.confidence(classes, low, **how)
+            steps.append(lambda: module.launch(zeroth, (logits, confidence.device), stream))
         if a.head == "prob":
             output = self._buffer((a.batch, classes, *full), "float32")
             launch = kernels.probabilities(classes, low, full, probability=a.probability, **common)
-            self._decoding = [lambda: module.launch(launch, (logits, output.device), stream)]
+            self._decoding = [*steps, lambda: module.launch(launch, (logits, output.device), stream)]
             return output
         output = self._buffer((a.batch, *full), "uint8")
         winners = self._device(a.batch * low[0] * low[1])
         first = kernels.winners(classes, low, precision=precision, batch=a.batch)
-        second = kernels.labels(classes, low, full, **common)
-        self._decoding = [
-            lambda: module.launch(first, (logits, winners), stream),
-            lambda: module.launch(second, (logits, winners, output.device), stream),
-        ]
+        steps.append(lambda: module.launch(first, (logits, winners), stream))
+        if self._below:
+            known = kernels.known_labels(classes, low, full, self._below, probability=a.probability, **common)
+            between = logits, winners, confidence.device, output.device
+            self._decoding = [*steps, lambda: module.launch(known, between, stream)]
+        else:
+            second = kernels.labels(classes, low, full, **common)
+            self._decoding = [*steps, lambda: module.launch(second, (logits, winners, output.device), stream)]
         return output
 
     def _entry(self) -> int:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from fastscnn.model.street import Street
-from fastscnn.runtime import ArtifactError, DeviceError, ParityError, Segmenter, UsageError
-from fastscnn.runtime.artifacts import onnx_graph
+from fastscnn.runtime import ArtifactError, DeviceError, ParityError, Segmenter, UsageError, install
+from fastscnn.runtime.artifacts import onnx_operators
 from fastscnn.runtime.backends import agreement, bfloat16, trial
 from fastscnn.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from fastscnn.runtime.backends.openvino import OpenVinoBackend, available
@@ -35,7 +35,14 @@ def scenes() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def shipped(exported: Exported) -> Callable[..., Path]:
+    """Recorded ones, of few channels, with weights that were trained on drawn streets."""
     return lambda head="cls", resolution=SIZE, **options: exported(head, resolution, classes="camvid", **options)
+
+
+@pytest.fixture(scope="module")
+def whole(newly_exported: Exported) -> Path:
+    """The whole network with the weights that ship."""
+    return newly_exported("cls", SIZE, classes="camvid")
 
 
 @pytest.fixture
@@ -44,6 +51,7 @@ def choosing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FASTSCNN_DEVICE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(trial, "_SECONDS", 0.2)
+    monkeypatch.setattr(trial, "run_apart", trial.compare)  # in this process, where tests change things; see below
     return tmp_path / "cache" / "fastscnn"
 
 
@@ -65,9 +73,10 @@ def test_float32_equals_onnxruntime_but_for_ties(
         assert agreement.share(ours.logits(image)[0], expected) < tolerance
 
 
+@pytest.mark.torch
 @needs_bf16
-def test_bfloat16_passes_the_gate_of_fp16_with_room(shipped: Exported, scenes: list[np.ndarray]) -> None:
-    path = shipped()
+def test_bfloat16_passes_the_gate_of_fp16_with_room(whole: Path, scenes: list[np.ndarray]) -> None:
+    path = whole
     ours, theirs = OpenVinoBackend(path, "openvino-bf16"), OnnxRuntimeBackend(path, "cpu")
     assert ours.precision == "bf16"
     for scene in scenes:
@@ -79,11 +88,12 @@ def test_bfloat16_passes_the_gate_of_fp16_with_room(shipped: Exported, scenes: l
         assert differing.mean() < 0.005
 
 
+@pytest.mark.torch
 @needs_bf16
 def test_bfloat16_is_better_prepared_than_not(
-    shipped: Exported, scenes: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    whole: Path, scenes: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = shipped()
+    path = whole
     expected = [OnnxRuntimeBackend(path, "cpu").logits(scene[None])[0] for scene in scenes]
 
     def errors() -> list[float]:
@@ -275,9 +285,9 @@ def test_a_preference_of_the_machine_and_devices_that_are_not_there(
 
 
 def test_a_graph_that_openvino_refuses_and_one_that_is_not_its_description(
-    shipped: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shipped: Exported, choosing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(onnx_graph.RULES, "Rely", onnx_graph.RULES["Relu"])  # as if exports had it
+    monkeypatch.setitem(onnx_operators.OPERATORS, "Rely", onnx_operators.OPERATORS["Relu"])  # as if exports had it
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(shipped().read_bytes().replace(b"Relu", b"Rely"))
     with pytest.raises(ArtifactError, match="OpenVINO refuses"):
@@ -307,7 +317,7 @@ def test_without_openvino_onnxruntime_runs_and_nothing_is_said(shipped: Exported
     assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
     assert first.startswith("ONNX Runtime CPU")
-    assert "pip install 'fastscnn[openvino]'" in second
+    assert install.command("openvino") in second
     assert not (tmp_path / "fastscnn").exists(), "a trial without a rival"
 
 
@@ -330,17 +340,77 @@ def test_an_openvino_that_is_installed_and_broken(shipped: Exported, tmp_path: P
 
 
 def test_without_onnxruntime_openvino_runs(shipped: Exported, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('No module named onnxruntime')")
     code = (
         "import sys\n"
-        "sys.modules['onnxruntime'] = None\n"
+        "sys.path.insert(0, sys.argv[2])\n"
         "from fastscnn import Segmenter\n"
         "with Segmenter(sys.argv[1]) as segmenter:\n"
         "    print(segmenter.device)\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code, shipped()], capture_output=True, text=True, env=environment)
+    words = [sys.executable, "-c", code, shipped(), tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("OpenVINO CPU")
+
+
+BROKEN = {
+    "openvino": ("openvino", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crashes (SIGSEGV)", "ONNX Runtime CPU"),
+    "hanging openvino": ("openvino", "import time; time.sleep(100)", "hangs: no answer for 5 s", "ONNX Runtime CPU"),
+    "onnxruntime": ("onnxruntime", "import os, signal; os.kill(os.getpid(), signal.SIGILL)", "crashes (SIGILL)", "OpenVINO CPU"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_engine_that_crashes_costs_a_note_once(shipped: Exported, tmp_path: Path, name: str) -> None:
+    """A real process falls over a real signal; the robot's goes on with another engine, and does not try again."""
+    module, code, said, expected = BROKEN[name]
+    site = tmp_path / "site"
+    (site / module).mkdir(parents=True)
+    (site / module / "__init__.py").write_text(f"open({str(tmp_path / 'tries')!r}, 'a').write('x')\n{code}\n")
+    robot = (
+        "import logging, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "import fastscnn.runtime.backends.trial as trial\n"
+        "trial._PATIENCE = 5.0 if 'hang' in sys.argv[3] else 60.0\n"
+        "from fastscnn import Segmenter\n"
+        "from fastscnn.runtime import DeviceError\n"
+        "logging.basicConfig(level=logging.WARNING)\n"
+        "with Segmenter(sys.argv[1], threads=1) as segmenter:\n"
+        "    print(segmenter.device + ' | ' + segmenter.why)\n"
+        "if 'openvino' in sys.argv[3]:\n"
+        "    try:\n"
+        "        Segmenter(sys.argv[1], 'openvino', threads=1)\n"
+        "    except DeviceError as error:\n"
+        "        print(error)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", robot, shipped(), site, name]
+    first, second = (subprocess.run(words, capture_output=True, text=True, env=environment) for _ in range(2))
+    for done in (first, second):
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(expected)
+        assert said in done.stdout
+    assert said in first.stderr
+    assert second.stderr == "", "a trial that was remembered is not held again"
+    tries = (tmp_path / "tries").read_text()
+    assert len(tries) == 1, "it was tried again"
+
+
+def test_a_device_that_is_named_passes_the_same_gate(
+    shipped: Exported, choosing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 and of INT8 files, too: with SME, an ARM processor's instructions, OpenVINO's were wrong."""
+    honest = OpenVinoBackend.logits
+    monkeypatch.setattr(OpenVinoBackend, "logits", lambda self, image: honest(self, image)[:, ::-1])
+    with pytest.raises(ParityError, match="'openvino': parts from cpu by"):
+        Segmenter(shipped(), "openvino")
+    monkeypatch.setattr(OpenVinoBackend, "logits", honest)
+    with pytest.raises(ParityError, match="'openvino': parts from cpu by"):
+        Segmenter(shipped(), "openvino")  # remembered
+    with Segmenter(shipped("prob"), "openvino") as segmenter:
+        assert segmenter.device.startswith("OpenVINO CPU fp32")
 
 
 def test_commands_explain_the_choice(

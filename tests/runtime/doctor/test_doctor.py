@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from fastscnn.runtime import install
 from fastscnn.runtime.artifacts import engine_file, onnx_file
-from fastscnn.runtime.doctor import Finding, examine, graphics, look, machine, software
+from fastscnn.runtime.doctor import Finding, auto, examine, graphics, jetson, launch, look, machine, opencv, software
 from fastscnn.runtime.doctor.cli import as_text, main
 from fastscnn.runtime.doctor.examine import PROBES
 from fastscnn.runtime.doctor.finding import FAILURE, OK, WARNING, worst
@@ -51,7 +52,9 @@ JETSON = {
     "sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de",
     "sys/bus/pci/devices/0000:01:00.0/class": "0x030000",
     "usr/local/cuda/version.json": '{"cuda": {"version": "12.6.11"}}',
-    "sys/fs/cgroup/cpu.max": "150000 100000",
+    "proc/self/cgroup": "0::/system.slice/robot.service",
+    "proc/self/mountinfo": "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+    "sys/fs/cgroup/system.slice/robot.service/cpu.max": "150000 100000",
     "sys/fs/cgroup/memory.max": "max",
 }
 PROGRAMS = {
@@ -100,7 +103,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise UnansweredError(f"no {key}")
             return answers[key]
 
-        for module in (software, graphics):
+        for module in (software, graphics, opencv):
             monkeypatch.setattr(module, "ask", ask)
 
         def find_spec(name: str) -> object:
@@ -129,8 +132,41 @@ def test_this_machine(command: Command) -> None:
     assert found["NumPy"].found == importlib.import_module("numpy").__version__
     assert found["ONNX Runtime"].found.startswith(importlib.import_module("onnxruntime").__version__)
     assert found["one that runs"].status != FAILURE if "one that runs" in found else True
+    assert re.fullmatch(
+        r"takes ONNX Runtime CPU, \d+ threads?: \d+\.\d ms for a frame of the model that ships, 640x960; FASTSCNN_DEVICE=cpu says so",
+        found["auto"].found,
+    )
     assert {finding.section for finding in findings} == {"software", "engines", "machine", "GPU", "cameras"}
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "why", "preferred", "told"),
+    [
+        ("OpenVINO", "openvino chosen by a trial", "auto", "; openvino chosen by a trial"),
+        ("ONNX Runtime CPU", "", "cpu", "; FASTSCNN_DEVICE=cpu says so"),
+        ("ONNX Runtime CPU", "", "auto", "; it is the only engine for ONNX files here"),
+        ("ONNX Runtime CUDA", "", "auto", "; no trial of CPUs can beat it"),
+    ],
+)
+def test_what_auto_takes_and_why(
+    device: str, why: str, preferred: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"device": device, "why": why, "milliseconds": 12.34, "resolution": "640x960"}
+    monkeypatch.setattr(auto, "ask", lambda question, path: answer)
+    monkeypatch.setenv("FASTSCNN_DEVICE", preferred)
+    found = by_name(auto.auto())["auto"]
+    assert found.status == OK
+    assert found.found == f"takes {device}: 12.3 ms for a frame of the model that ships, 640x960{told}"
+
+
+def test_auto_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(question: str, path: str) -> dict[str, Any]:
+        raise UnansweredError("no ONNX Runtime")
+
+    monkeypatch.setattr(auto, "ask", refuse)
+    found = by_name(auto.auto())["auto"]
+    assert found.status == WARNING and "no ONNX Runtime" in found.found and install.command("cpu") in found.remedy
 
 
 def test_a_healthy_jetson(
@@ -159,16 +195,16 @@ def test_a_healthy_jetson(
     assert "video1" not in rest, "a webcam's second device gives no frames"
     processor = by_name(machine.processor())
     assert "asimd, asimddp, bf16" in processor["processor"].found
-    assert processor["quota"].found == "this container may use 1.5 cores"
+    assert processor["quota"].found == "its control group (a container, a systemd unit) may use 1.5 cores"
     assert worst([*found.values(), *engines.values(), *rest.values(), *processor.values()]) == OK
 
 
 SICK = [
-    (graphics.jetson, {"etc/nv_tegra_release": "# R32 (release), REVISION: 7.4"}, "Jetson", FAILURE, "L4T 32.7.4"),
-    (graphics.jetson, {"etc/nv_tegra_release": None}, "Jetson", WARNING, "does not tell its release"),
+    (jetson.jetson, {"etc/nv_tegra_release": "# R32 (release), REVISION: 7.4"}, "Jetson", FAILURE, "L4T 32.7.4"),
+    (jetson.jetson, {"etc/nv_tegra_release": None}, "Jetson", WARNING, "does not tell its release"),
     (machine.temperature, {"sys/class/thermal/thermal_zone1/temp": "96000"}, "temperature", WARNING, "96 °C"),
     (machine.memory, {"proc/meminfo": "MemTotal: 2000000 kB\nMemAvailable: 90000 kB\n"}, "memory", WARNING, "0.1 GB free"),
-    (machine.memory, {"sys/fs/cgroup/memory.max": "512000000"}, "memory", WARNING, "0.5 GB for this container"),
+    (machine.memory, {"sys/fs/cgroup/memory.max": "512000000"}, "memory", WARNING, "0.5 GB for its control group"),
     (
         machine.clocks,
         {"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave"},
@@ -189,10 +225,160 @@ def test_sick_machines(
     assert told in finding.found
 
 
-def test_a_limited_power_mode(root: Callable[..., Path]) -> None:
-    root(programs={"nvpmodel": "NV Power Mode: MODE_15W\n0"})
-    finding = by_name(graphics.jetson())["power mode"]
-    assert (finding.status, "nvpmodel -m 0" in finding.remedy) == (WARNING, True)
+SUPER = """# of an Orin Nano Super
+< POWER_MODEL ID=0 NAME=15W >
+GPU MAX_FREQ 612000000
+< POWER_MODEL ID=1 NAME=25W >
+< POWER_MODEL ID=2 NAME=MAXN_SUPER >
+< PM_CONFIG DEFAULT=1 >
+"""
+NX = "< POWER_MODEL ID=0 NAME=MODE_10W_2CORE >\n< POWER_MODEL ID=3 NAME=MODE_20W_6CORE >\n"
+AGX = "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=MODE_15W >\n"
+
+
+@pytest.mark.parametrize(
+    ("conf", "now", "status", "told"),
+    [
+        (SUPER, "15W", WARNING, "nvpmodel -m 2 (MAXN_SUPER)"),
+        (SUPER, "25W", WARNING, "this board has 0 15W, 1 25W, 2 MAXN_SUPER"),
+        (SUPER, "MAXN_SUPER", OK, "MAXN_SUPER"),
+        (NX, "MODE_20W_6CORE", OK, "MODE_20W_6CORE"),
+        (NX, "MODE_10W_2CORE", WARNING, "nvpmodel -m 3 (MODE_20W_6CORE)"),
+        (AGX, "MODE_15W", WARNING, "nvpmodel -m 0 (MAXN)"),
+        (None, "MODE_15W", WARNING, "the fastest mode of /etc/nvpmodel.conf"),
+        (None, "MAXN", OK, "MAXN"),
+    ],
+)
+def test_power_modes_by_their_names(
+    root: Callable[..., Path], conf: str | None, now: str, status: str, told: str
+) -> None:
+    root({"etc/nvpmodel.conf": conf}, {"nvpmodel": f"NV Power Mode: {now}\n0"})
+    finding = by_name(jetson.jetson())["power mode"]
+    assert finding.status == status
+    assert told in finding.found + finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "told"),
+    [
+        ("R35 (release), REVISION: 5.0", WARNING, "JetPack 5: its TensorRT is for Python 3.8"),
+        ("R36 (release), REVISION: 4.3", OK, "JetPack 6"),
+        ("R38 (release), REVISION: 2.0", OK, "JetPack 7"),
+        ("R39 (release), REVISION: 1.0", OK, "JetPack 7.2"),
+        ("R99 (release), REVISION: 1.0", OK, "JetPack of an unknown version"),
+    ],
+)
+def test_releases_of_jetpack(root: Callable[..., Path], version: str, status: str, told: str) -> None:
+    root({"etc/nv_tegra_release": f"# {version}"}, {"dpkg-query": "#!/bin/sh\nexit 1\n"})
+    finding = by_name(jetson.jetson())["Jetson"]
+    assert (finding.status, told in finding.found) == (status, True), finding
+
+
+READS = {"version": "4.8.0", "readers": {"FFmpeg": True, "V4L2": True, "GStreamer": False}, "place": "/venv/cv2"}
+SYSTEM = {
+    f"usr/lib/python3.{sys.version_info.minor}/dist-packages/{name}/__init__.py": "" for name in ("cv2", "tensorrt")
+}
+
+
+def test_which_opencv_is_taken_and_what_it_reads(root: Callable[..., Path], asked: Callable[..., None]) -> None:
+    root()
+    asked(opencv=READS)
+    (finding,) = opencv.opencv()
+    assert (finding.status, finding.found) == (OK, "4.8.0, with FFmpeg, V4L2 and without GStreamer, /venv/cv2")
+    asked(opencv={**READS, "version": "4.7.0"})
+    assert next(opencv.opencv()).status == FAILURE
+    root(SYSTEM)
+    asked(opencv=READS)
+    found = by_name(opencv.opencv())["the system's OpenCV"]
+    assert (found.status, "--system-site-packages" in found.remedy) == (WARNING, True)
+    asked(
+        opencv={
+            **READS,
+            "place": "/usr/lib/python3/dist-packages/cv2",
+            "readers": dict.fromkeys(READS["readers"], True),
+        }
+    )
+    (finding,) = opencv.opencv()
+    assert finding.found.startswith("4.8.0, with GStreamer, FFmpeg, V4L2, /usr/lib")
+
+
+@pytest.mark.parametrize(
+    ("packages", "error", "told"),
+    [
+        (["opencv-python"], "libGL.so.1: cannot open shared object file", "pip uninstall opencv-python && pip install opencv-python-headless"),
+        (["opencv-python-headless"], "numpy.core.multiarray failed to import", "--force-reinstall opencv-python-headless"),
+        ([], "No module named 'cv2'", "pip install opencv-python; on a Jetson apt install python3-opencv"),
+    ],
+)  # fmt: skip
+def test_a_remedy_never_brings_the_broken_opencv_back(
+    root: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, packages: list[str], error: str, told: str
+) -> None:
+    def ask(question: str, **_: Any) -> dict[str, Any]:
+        raise UnansweredError(error)
+
+    root()
+    monkeypatch.setattr(opencv, "ask", ask)
+    monkeypatch.setattr(look, "installed", lambda _: packages)
+    (finding,) = opencv.opencv()
+    assert (finding.status, told in finding.remedy) == (FAILURE, True), finding
+
+
+def test_the_package_is_whole_with_any_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's has no metadata for pip, and the headless package another name."""
+    real = software.metadata.version
+
+    def version(name: str) -> str:
+        if name.startswith("opencv"):
+            raise software.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(software.metadata, "version", version)
+    assert by_name(software.package())["fastscnn"].status == OK
+
+
+def test_tensorrt_outside_of_a_plain_venv(root: Callable[..., Path], asked: Callable[..., None]) -> None:
+    root(SYSTEM)
+    asked(onnxruntime=ENGINE)
+    finding = by_name(software.engines())["TensorRT"]
+    assert finding.status == WARNING
+    assert "dist-packages, where this environment does not look" in finding.found
+    assert "--system-site-packages" in finding.remedy
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"])
+def test_what_is_installed_and_crashes_is_not_to_be_installed(
+    asked: Callable[..., None], monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    asked()
+    monkeypatch.setattr(software.importlib.util, "find_spec", lambda name: object() if name == module else None)
+    findings = by_name(software.engines())
+    (broken,) = (finding for finding in findings.values() if "cannot be imported" in finding.found)
+    assert "pip install" not in broken.remedy
+    if module == "onnxruntime":
+        assert findings["one that runs"].remedy == "Mend one of those above"
+
+
+def test_a_command_that_does_not_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = {
+        "fastscnn-export": "exit 0",
+        "fastscnn-segment": "echo \"module 'cv2.utils' has no attribute 'logging'\" >&2; exit 1",
+        "fastscnn-bench": "kill -SEGV $$",
+    }
+    for name, code in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(launch, "_installed", lambda: [*scripts, "fastscnn-doctor", "fastscnn-gone"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = by_name(launch.commands())
+    assert set(found) == {"fastscnn-segment", "fastscnn-bench", "fastscnn-gone"}
+    assert "has no attribute 'logging'" in found["fastscnn-segment"].found
+    assert "crashes (SIGSEGV)" in found["fastscnn-bench"].found
+    assert "in no folder of PATH" in found["fastscnn-gone"].found
+
+
+def test_the_commands_of_this_installation_start() -> None:
+    (finding,) = launch.commands()
+    assert (finding.status, finding.found) == (OK, f"all {len(launch._installed()) - 1} start")
 
 
 def test_a_processor_without_avx2(root: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,8 +447,8 @@ def test_engines_that_do_not_go_together(
 
 
 def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(software, "_installed", lambda name: "onnxruntime" in name)
-    (finding,) = software.conflicts()
+    monkeypatch.setattr(look, "installed", lambda names: [name for name in names if "onnxruntime" in name])
+    (finding,) = opencv.conflicts()
     assert finding.found.startswith("onnxruntime and onnxruntime-gpu")
 
 
@@ -481,3 +667,42 @@ def test_exit_codes_by_the_worst(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     model = dataclasses.replace(finding, section="model")
     monkeypatch.setattr(cli, "examine", lambda path: [finding, model])
     assert main(["m.onnx"]) == 4
+
+
+def test_a_source_is_examined(tmp_path: Path) -> None:
+    from fastscnn.benchmarks.live import cameras, clips
+    from fastscnn.runtime.doctor import source
+
+    clips.kinds()["regular.mp4"](tmp_path / "clip.mp4")
+    named = by_name(source.source(str(tmp_path / "clip.mp4")))
+    assert re.fullmatch(
+        r"in \d+\.\d s: .*clip\.mp4 height=96 width=128 h264, through OpenCV's FFMPEG", named["opens"].found
+    )
+    assert named["frames"].found.endswith("/s can be read, 25/s announced") and "age" not in named
+    with cameras.mjpeg(20, (96, 400)) as url:
+        named = by_name(source.source(f"{url}?flip=vertical"))
+    assert 15 < float(named["frames"].found.partition("/s")[0]) < 25
+    assert "frames waited after a pause of one second, the oldest" in named["age"].found
+    assert {finding.status for finding in named.values()} == {OK}
+    (finding,) = source.source("rtsp://user:secret@127.0.0.1:9/none")
+    assert (finding.name, finding.status) == ("opens", FAILURE)
+    assert "rtsp://…@127.0.0.1:9/none cannot be opened" in finding.found and "Check the address" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", True), ("0?width=640&height=480", True), ("/dev/video1", True), ("rtsp://a/b", True), ("clip.MP4", True),
+     ("videotestsrc ! videoconvert", True), ("model.onnx", False), ("model.plan", False), ("models/0", False)],
+)  # fmt: skip
+def test_what_is_a_source_and_what_a_model(text: str, expected: bool) -> None:
+    from fastscnn.runtime.doctor.source import is_source
+
+    assert is_source(text) is expected
+
+
+def test_a_source_that_gives_nothing_is_a_failure(command: Command) -> None:
+    done = command("fastscnn-doctor", "absent.mp4")
+    assert done.returncode == 1
+    assert "absent.mp4 gives no frames; see the section source" in done.stderr
+    assert "absent.mp4 does not exist" in " ".join(done.stdout.split())
+    assert re.search(r"ok +GStreamer", done.stdout)

@@ -16,6 +16,8 @@ from installing import StandInGpu
 
 from fastscnn.runtime import Segmenter, UsageError
 from fastscnn.runtime.backends.tensorrt import TensorRTBackend
+from fastscnn.runtime.decode import kernels
+from fastscnn.runtime.pixels import pixel_format
 
 Exported = Callable[..., Path]
 Frames = list[np.ndarray]
@@ -54,12 +56,12 @@ def test_frames_become_what_onnx_runtime_makes_of_them(
         for found, wanted in zip([segmenter(frame) for frame in frames[:3]], expected(model, frames[:3]), strict=True):
             assert_same(found, wanted)
     assert standin.machine.replays == (3 if graphs else 0)
-    kernels = {
+    launched = {
         "cls": {"fastscnn_winners_f32", "fastscnn_labels_f32"},
         "prob": {"fastscnn_softmax_f32_f32"},
         "logits": set(),
     }
-    assert set(standin.machine.launched) == kernels[head]
+    assert set(standin.machine.launched) == launched[head]
 
 
 @pytest.mark.parametrize("options", [{"precision": "fp16"}, {"probability": "sigmoid"}, {"input": "float"}, {"batch": 2}], ids=str)  # fmt: skip
@@ -316,3 +318,71 @@ def test_after_warm_up_no_slot_is_cold(standin: StandInGpu, exported: Exported, 
         held, graphs = standin.machine.allocated, len(standin.machine.executables)
         list(segmenter.stream([small] * 8))
         assert (standin.machine.allocated, len(standin.machine.executables)) == (held, graphs)
+
+
+@pytest.mark.parametrize("form", kernels.FORMS)
+@pytest.mark.parametrize("resolution", [(128, 256), (96, 160)])
+def test_other_formats_are_converted_on_the_gpu(
+    standin: StandInGpu, exported: Exported, frames: Frames, form: str, resolution: tuple[int, int]
+) -> None:
+    """Their bytes cross the bus as they are; only what no kernel cuts goes through the CPU."""
+    model, one = exported(resolution=resolution), pixel_format(form)
+    height, width = 128 * 3 // 2 if one.planar else 128, 256 * one.channels
+    data = np.random.default_rng(0).integers(0, 256, (height, width + 8), dtype=np.uint8)
+    frame = (
+        one.view(np.ascontiguousarray(data[:, :width]), 128, 256)
+        if form == "i420"
+        else one.view(data, 128, 256, width + 8)
+    )
+    kind = "frame" if form == "bgr8" else "yuv" if one.even != (1, 1) else "packed"
+    copied = form == "bgr8" and resolution == (128, 256)
+    for roi, there in ((None, True), (np.s_[8:72, 30:210], one.pixelwise)):
+        standin.machine.launched.clear()
+        with Segmenter(standin.engine(model), roi=roi) as segmenter, Segmenter(model, "cpu", roi=roi, threads=1) as cpu:
+            found, wanted = segmenter(frame, pixel_format=form), cpu(frame, pixel_format=form)
+            assert_same(found, wanted)
+            expected_kernel = f"fastscnn_{kind if there else 'frame'}_u8"
+            assert (expected_kernel in standin.machine.launched) == (not copied or roi is not None)
+            boxed = segmenter(frame, pixel_format=form, letterbox=True), cpu(frame, pixel_format=form, letterbox=True)
+            assert_same(*boxed)
+
+
+@pytest.mark.parametrize("head", ["cls", "prob", "logits"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_confidence_and_unknown_labels(
+    standin: StandInGpu, exported: Exported, frames: Frames, head: str, batch: int
+) -> None:
+    model = exported(head, batch=batch)
+    with Segmenter(model, "cpu", threads=1) as cpu:
+        below = float(np.median(cpu(frames[0]).confidence)) / 255
+    with (
+        Segmenter(standin.engine(model), unknown_below=below) as segmenter,
+        Segmenter(model, "cpu", unknown_below=below) as cpu,
+    ):
+        for found, wanted in zip(segmenter.batch(frames[:batch]), cpu.batch(frames[:batch]), strict=True):
+            assert_same(found, wanted)
+            assert found.confidence.shape == (16, 32)
+            assert np.abs(found.confidence.astype(int) - wanted.confidence).max() <= 1
+            assert 0.2 < np.mean(found.labels == 255) < 0.8
+    with Segmenter(standin.engine(model), unknown_below=0) as segmenter, Segmenter(model, "cpu") as cpu:
+        found, wanted = segmenter(frames[0]), cpu(frames[0])
+        assert_same(found, wanted)
+        assert np.abs(found.confidence.astype(int) - wanted.confidence).max() <= 1
+    if head != "logits":
+        with Segmenter(standin.engine(model)) as segmenter, pytest.raises(UsageError, match="unknown_below=0"):
+            _ = segmenter(frames[0]).confidence
+
+
+def test_an_engine_with_its_head_inside_knows_no_confidence(standin: StandInGpu, exported: Exported) -> None:
+    engine = standin.engine(exported("cls"), inside=True)
+    with pytest.raises(UsageError, match=r"ends in labels. Build it again without --head-in-engine"):
+        Segmenter(engine, unknown_below=0.5)
+
+
+def test_without_kernels_the_cpu_finds_what_is_unknown(standin: StandInGpu, exported: Exported, frames: Frames) -> None:
+    model = exported("cls")
+    with Segmenter(standin.engine(model, kernels=None), unknown_below=0.1) as segmenter:
+        with Segmenter(model, "cpu", unknown_below=0.1) as cpu:
+            found, wanted = segmenter(frames[0], pixel_format="rgb8"), cpu(frames[0], pixel_format="rgb8")
+        assert_same(found, wanted)
+        assert np.array_equal(found.confidence, wanted.confidence)

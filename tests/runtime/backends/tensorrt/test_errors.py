@@ -1,6 +1,7 @@
 """Engines that cannot run: each error names cause and remedy, and ends with the exit code that belongs to it."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import pytest
 from gpu_standin import RefusalError
 from installing import StandInGpu
 
-from fastscnn.runtime import ArtifactError, DeviceError, FastSCNNError, Segmenter, UsageError
+from fastscnn.runtime import ArtifactError, DeviceError, FastSCNNError, Segmenter, UsageError, install
 from fastscnn.runtime.artifacts import gpu
 from fastscnn.runtime.backends.tensorrt import TensorRTBackend
 from fastscnn.runtime.commands import segment
@@ -77,7 +78,7 @@ def test_no_driver_no_gpu_no_pycuda(standin: StandInGpu, exported: Exported, mon
     engine = standin.engine(exported())
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    fails(engine, DeviceError, r"needs pycuda, which cannot be imported .* pip install 'fastscnn\[trt\]'", 4)
+    fails(engine, DeviceError, "needs pycuda, which cannot be imported .* " + re.escape(install.command("trt")), 4)
     standin.install(devices=0)
     fails(engine, DeviceError, "the CUDA driver finds no GPU. Look at `nvidia-smi`", 4)
     monkeypatch.setattr(gpu, "_LIBRARY", "libabsent.so.1")
