@@ -9,6 +9,7 @@
     ├── BuildError                   1  TensorRT could not build an engine, though nothing speaks against it
     ├── TrainingError                1  a training that cannot go on
     ├── SourceError                  1  an image, video or camera that gives no (more) frames
+    │   └── StalledError             1  a stream that gave no result in time, and goes on (also a TimeoutError)
     └── OutputError                  1  a result that could not be written
 
 A message says what was found, what was expected and what to do next, in this order.
@@ -62,6 +63,10 @@ class TrainingError(FastSCNNError):
 
 class SourceError(FastSCNNError):
     """An input that cannot be opened, is not what its name says, or stopped."""
+
+
+class StalledError(SourceError, TimeoutError):
+    """No result within the timeout that the caller set; the stream goes on."""
 
 
 class OutputError(FastSCNNError):

@@ -19,10 +19,10 @@ _QUIET = 10.0  # seconds between two warnings
 
 
 class Latency:
-    """Milliseconds from a frame's arrival to its result, of the last 1000 frames. Threads may share it.
+    """Milliseconds from a frame's arrival until its result is handed over, of the last 1000 frames. Threads may share it.
 
     A frame arrives when it is passed in, or when `stream` has it from its source, so a stream's latency includes the wait
-    behind the frames before it. Times are taken from a monotonic clock: setting the system's clock changes nothing.
+    behind the frames before it, and that for a caller who does not ask. Times are taken from a monotonic clock: setting the system's clock changes nothing.
 
     Attributes:
         deadline_ms: milliseconds that a frame may take; None where there is no deadline.

@@ -24,7 +24,10 @@ Labels = NDArray[np.uint8]
 
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
 _BYTES_AT_ONCE = 4_000_000  # of probabilities, that one of several threads computes at a time
+_CACHED = 1_000_000  # bytes of interpolated logits that are looked at several times
 _WHOLE: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64}  # bytes → a number of that size
+_SURELY = 1 + 1e-5  # by more than rounding
+UNKNOWN = 255  # the label of what is not known
 _SAFE_SPREAD = 80.0  # exp(-80) is still a normal float32, so no sum of exponentials can vanish
 
 
@@ -73,8 +76,11 @@ class Decoder:
             probability=artifact.probability,
         )
 
-    def labels(self, logits: NDArray[Any]) -> Labels:
-        """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie."""
+    def labels(self, logits: NDArray[Any], unknown_below: float = 0.0) -> Labels:
+        """(C, h, w) float16 or float32 → (H, W) uint8 arg-max of the bilinear upsampling; the lower class wins a tie.
+
+        Where the winner's probability is below `unknown_below`, 255.
+        """
         # On one thread: the steps are so short that two would wait for the interpreter, and for each other.
         logits = np.ascontiguousarray(logits, np.float32)
         rows, columns = self._y.slots, self._x.slots
@@ -89,17 +95,20 @@ class Decoder:
         for start in range(0, len(down), _CELLS_AT_ONCE):
             y, x = down[start : start + _CELLS_AT_ONCE], across[start : start + _CELLS_AT_ONCE]
             cells[y, :, x] = self._settled(logits, y, x).view(whole or np.uint8).reshape(len(y), rows, -1)
+        if unknown_below > 0:
+            # Along either axis the logarithm of a soft-max is concave, so a class is nowhere less sure than at some corner.
+            sure = (
+                cv2.copyMakeBorder(self.certainty(logits), 1, 1, 1, 1, cv2.BORDER_REPLICATE) >= unknown_below * _SURELY
+            )
+            doubtful = mixed | ~(sure[:-1, :-1] & sure[:-1, 1:] & sure[1:, :-1] & sure[1:, 1:])
+            self._forget(logits, canvas.reshape(one.shape[0], rows, one.shape[1], columns), doubtful, unknown_below)
         result: Labels = self._labels.array()
         result[:] = canvas.reshape(-1, one.shape[1] * columns)[self._y.place][:, self._x.place]
         return result
 
     def _settled(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Labels:
         """(n, slots) labels of the n cells at rows y and columns x, whose corners disagree."""
-        width = self.logits_size[1]
-        near, far = self._y.near[y] * width, self._y.far[y] * width
-        left, right = self._x.near[x], self._x.far[x]
-        places = np.stack([near + left, near + right, far + left, far + right])
-        corners = logits.reshape(len(logits), -1).take(places, axis=1)  # (C, 4, n)
+        corners = self._corners(logits, y, x)
         # A class that stays below another's lowest corner wins nowhere; two are left in most cells.
         possible = corners.max(axis=1) >= corners.min(axis=1).max(axis=0)
         lower, upper = possible.argmax(axis=0), len(possible) - 1 - possible[::-1].argmax(axis=0)
@@ -112,6 +121,40 @@ class Decoder:
         if len(many):
             winner[many] = self._best_of_many(corners[:, :, many], possible[:, many], y[many], x[many])
         return winner
+
+    def _forget(self, logits: Floats, cells: Labels, doubtful: NDArray[np.bool_], below: float) -> None:
+        """255 where the best class of a doubtful cell stays below a probability; cells (h + 1, rows, w + 1, columns)."""
+        down, across = np.nonzero(doubtful)
+        step = max(_CACHED // (4 * len(logits) * self._y.slots * self._x.slots), 1)
+        for start in range(0, len(down), step):
+            y, x = down[start : start + step], across[start : start + step]
+            corners = self._corners(logits, y, x)
+            if self._patch is not None:
+                values = np.matmul(corners.transpose(0, 2, 1), self._patch)
+            else:
+                values = np.stack([self._patches(each, y, x) for each in corners])
+            unsure = _certainty(values.reshape(len(values), 1, -1), self.probability).reshape(
+                len(y), cells.shape[1], -1
+            )
+            labels = cells[y, :, x]
+            labels[unsure < below] = UNKNOWN
+            cells[y, :, x] = labels
+
+    def _corners(self, logits: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Floats:
+        """(C, 4, n) of the n cells at rows y and columns x."""
+        width = self.logits_size[1]
+        near, far = self._y.near[y] * width, self._y.far[y] * width
+        left, right = self._x.near[x], self._x.far[x]
+        places = np.stack([near + left, near + right, far + left, far + right])
+        return np.asarray(logits.reshape(len(logits), -1).take(places, axis=1), np.float32)
+
+    def certainty(self, logits: NDArray[Any]) -> Floats:
+        """(C, h, w) → (h, w) float32: the probability of each sample's best class, without upsampling."""
+        return _certainty(np.ascontiguousarray(logits, np.float32), self.probability)
+
+    def confidence(self, logits: NDArray[Any]) -> NDArray[np.uint8]:
+        """(C, h, w) → (h, w) uint8: `certainty` from 0 to 255."""
+        return np.asarray(cv2.convertScaleAbs(self.certainty(logits), alpha=255), np.uint8)
 
     def _best_of_many(
         self, corners: Floats, possible: NDArray[np.bool_], y: NDArray[np.intp], x: NDArray[np.intp]
@@ -233,6 +276,19 @@ def _floor(shifted: Floats) -> float:
     if lowest.shape[2] > 1:
         lowest = np.minimum(lowest[..., :-1], lowest[..., 1:])
     return float(lowest.max(axis=1).min())
+
+
+def _certainty(values: Floats, probability: str) -> Floats:
+    """(C, …) → (…): the largest soft-max, or sigmoid, over the first axis. Class by class, so that all stays in the cache."""
+    top = values.max(axis=0)
+    if probability == "sigmoid":
+        return np.asarray(1 / (1 + cv2.exp(-top)), np.float32)
+    total, one = np.zeros(top.shape, np.float32), np.empty(top.shape, np.float32)
+    for each in values:
+        np.subtract(each, top, out=one)
+        cv2.exp(one, dst=one)
+        total += one
+    return np.reciprocal(total, out=total)
 
 
 def argmax(values: Floats) -> Labels:

@@ -1,7 +1,7 @@
 """The Segmenter on real ONNX Runtime: equal to the graph's own head, in order, from many threads, without growth."""
 
 import gc
-import json
+import re
 import subprocess
 import sys
 import threading
@@ -11,14 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import psutil
 import pytest
-import torch
-from torch.nn import functional as F
+import recorded
+import reference
 
-from fastscnn.runtime import ArtifactError, DeviceError, FrameError, Segmenter, UsageError
+from fastscnn.runtime import ArtifactError, DeviceError, FrameError, Segmenter, UsageError, install
 
 Exported = Callable[..., Path]
 Frames = list[np.ndarray]
@@ -37,9 +36,9 @@ def test_labels_equal_the_graphs_own_but_for_ties(
     with Segmenter(exported("cls", resolution, precision=precision)) as segmenter:
         labels = segmenter(frame).labels
     with Segmenter(exported("logits", resolution, precision=precision)) as segmenter:
-        logits = torch.from_numpy(segmenter(frame).logits.astype(np.float32))[None]
-    best = F.interpolate(logits, resolution, mode="bilinear").topk(2, dim=1).values[0]
-    tied = (best[0] - best[1]).numpy() <= (1e-5 if precision == "fp32" else 1e-2) * float(logits.max() - logits.min())
+        logits = segmenter(frame).logits
+    best = reference.best_two(reference.upsampled(logits, resolution))
+    tied = best[0] - best[1] <= (1e-5 if precision == "fp32" else 1e-2) * float(np.ptp(logits.astype(np.float32)))
     different = labels != in_graph(exported("cls", resolution, precision=precision), frame)
     assert not np.any(different & ~tied)
     assert different.mean() < 0.01
@@ -240,13 +239,8 @@ def test_stream_survives_a_camera_that_reuses_its_buffer(exported: Exported, fra
 def test_a_description_that_is_not_the_graphs_is_refused_on_opening(
     exported: Exported, tmp_path: Path, field: str, value: object
 ) -> None:
-    model = onnx.load(exported())
-    for entry in model.metadata_props:
-        if entry.key == f"fastscnn.{field}":
-            entry.value = json.dumps(value)
-        if field == "classes" and entry.key == "fastscnn.palette":
-            entry.value = "[[0, 0, 0], [1, 1, 1]]"
-    onnx.save(model, tmp_path / "edited.onnx")
+    changes = {field: value} | ({"palette": [[0, 0, 0], [1, 1, 1]]} if field == "classes" else {})
+    (tmp_path / "edited.onnx").write_bytes(recorded.described_anew(exported().read_bytes(), changes))
     with pytest.raises(ArtifactError, match="does not match its own description"):
         Segmenter(tmp_path / "edited.onnx")
 
@@ -269,11 +263,14 @@ def test_opening_errors(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         Segmenter(tmp_path / "absent.onnx")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        with pytest.raises(DeviceError, match=r"fastscnn\[gpu\]"):
+        with pytest.raises(DeviceError, match=re.escape(install.command("gpu"))):
             Segmenter(exported(), "cuda")
 
 
+@pytest.mark.torch
 def test_a_graph_that_onnxruntime_refuses(exported: Exported, tmp_path: Path) -> None:
+    import onnx
+
     damaged = tmp_path / "damaged.onnx"
     model = onnx.load(exported())
     model.graph.node[0].attribute[0].i = 999  # a Cast to a type that does not exist
@@ -313,7 +310,8 @@ def test_regions_that_are_none(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's peak memory")
-def test_a_whole_process_stays_below_300_mb_at_the_full_resolution(exported: Exported) -> None:
+@pytest.mark.torch
+def test_a_whole_process_stays_below_300_mb_at_the_full_resolution(newly_exported: Exported) -> None:
     code = (
         "import sys\n"
         "import numpy\n"
@@ -324,6 +322,8 @@ def test_a_whole_process_stays_below_300_mb_at_the_full_resolution(exported: Exp
         "        assert segmenter(frame).labels.shape == (1024, 2048)\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, exported("cls", (1024, 2048))], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, newly_exported("cls", (1024, 2048))], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert 50e3 < int(done.stdout) * 1.024 < 300e3, f"{int(done.stdout) * 1.024 / 1e3:.0f} MB"

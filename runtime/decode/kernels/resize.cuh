@@ -24,37 +24,50 @@ struct Pixel {
     unsigned char channel[3];  // B, G, R
 };
 
-struct Frame {
-    const unsigned char *bytes;  // (height, width, 3) BGR
+// A source's pixels at (row, column); `pixels.cuh` has those of other formats.
+struct Bgr {
+    const unsigned char *bytes;  // (height, width, 3)
     size_t pitch;                // bytes from row to row
+
+    FASTSCNN_FN Pixel at(int y, int x) const {
+        const unsigned char *pixel = bytes + y * pitch + 3 * x;
+        return Pixel{{pixel[0], pixel[1], pixel[2]}};
+    }
+};
+
+template <typename Source>
+struct Frame {
+    Source source;
     Axis rows, columns;
 };
 
-FASTSCNN_FN Frame frame_of(const unsigned char *bytes, int pitch, int source_height, int source_width, int height,
-                           int width) {
-    return Frame{bytes, static_cast<size_t>(pitch), axis_between(source_height, height, false),
-                 axis_between(source_width, width, false)};
+template <typename Source>
+FASTSCNN_FN Frame<Source> frame_of(const Source &source, int source_height, int source_width, int height, int width) {
+    return Frame<Source>{source, axis_between(source_height, height, false), axis_between(source_width, width, false)};
 }
 
 struct FrameRow {
-    const unsigned char *upper, *lower;
+    int upper, lower;
     Weights down;
 };
 
-FASTSCNN_FN FrameRow frame_row(const Frame &frame, int y) {
+template <typename Source>
+FASTSCNN_FN FrameRow frame_row(const Frame<Source> &frame, int y) {
     const Position row = position_of(frame.rows, y);
-    return FrameRow{frame.bytes + sample_before(row) * frame.pitch,
-                    frame.bytes + sample_after(frame.rows, row) * frame.pitch, weights_of(frame.rows, row)};
+    return FrameRow{sample_before(row), sample_after(frame.rows, row), weights_of(frame.rows, row)};
 }
 
-FASTSCNN_FN Pixel resized_pixel(const Frame &frame, const FrameRow &row, int x) {
+template <typename Source>
+FASTSCNN_FN Pixel resized_pixel(const Frame<Source> &frame, const FrameRow &row, int x) {
     const Position column = position_of(frame.columns, x);
-    const int left = 3 * sample_before(column), right = 3 * sample_after(frame.columns, column);
+    const int left = sample_before(column), right = sample_after(frame.columns, column);
     const Weights across = weights_of(frame.columns, column);
+    const Pixel upper_left = frame.source.at(row.upper, left), upper_right = frame.source.at(row.upper, right);
+    const Pixel lower_left = frame.source.at(row.lower, left), lower_right = frame.source.at(row.lower, right);
     Pixel pixel;
     for (int channel = 0; channel < 3; ++channel) {
-        const int upper = weighted(row.upper[left + channel], row.upper[right + channel], across);
-        const int lower = weighted(row.lower[left + channel], row.lower[right + channel], across);
+        const int upper = weighted(upper_left.channel[channel], upper_right.channel[channel], across);
+        const int lower = weighted(lower_left.channel[channel], lower_right.channel[channel], across);
         const int quarters = ((row.down.before * (upper >> 4)) >> 16) + ((row.down.after * (lower >> 4)) >> 16);
         pixel.channel[channel] = static_cast<unsigned char>((quarters + 2) >> 2);
     }
@@ -62,7 +75,8 @@ FASTSCNN_FN Pixel resized_pixel(const Frame &frame, const FrameRow &row, int x) 
 }
 
 // Pixels x to x + 3 of a row, as far as there are so many, into the (width, 3) BGR row of an engine that takes uint8.
-FASTSCNN_FN void write_pixels(const Frame &frame, const FrameRow &row, int x, int width, unsigned char *out) {
+template <typename Source>
+FASTSCNN_FN void write_pixels(const Frame<Source> &frame, const FrameRow &row, int x, int width, unsigned char *out) {
     unsigned char bytes[12];  // in registers, as every index is known when the loops are unrolled
     for (int pixel = 0; pixel < 4; ++pixel) {
         const Pixel resized = resized_pixel(frame, row, smaller(x + pixel, width - 1));
@@ -84,8 +98,8 @@ struct Normalisation {  // a channel's value is level * scale + offset; R, G, B
 };
 
 // The same four pixels, normalised, into the three planes R, G, B that begin at `out`'s row.
-template <typename T>
-FASTSCNN_FN void write_normalised(const Frame &frame, const FrameRow &row, int x, int width,
+template <typename Source, typename T>
+FASTSCNN_FN void write_normalised(const Frame<Source> &frame, const FrameRow &row, int x, int width,
                                   const Normalisation &normalisation, T *out, size_t plane) {
     Four<T> values[3];
     for (int pixel = 0; pixel < 4; ++pixel) {

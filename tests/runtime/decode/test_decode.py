@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
+from reference import best_two, logits_of, sigmoid, softmax, upsampled
 
 from fastscnn.runtime.decode import decoder as decode
 from fastscnn.runtime.decode.decoder import Decoder, argmax
@@ -25,18 +24,6 @@ GEOMETRIES = [
 ALIGNED = [*GEOMETRIES, ((9, 17), (65, 129)), ((5, 4), (29, 22))]  # samples on pixels, of a factor of 8 and 7
 
 
-def logits_of(classes: int, size: tuple[int, int], seed: int = 0, smooth: int = 3) -> np.ndarray:
-    """Neighbouring pixels alike, as a network's are, so that cells agree and disagree."""
-    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, classes, *size)).astype(np.float32))
-    coarse = F.adaptive_avg_pool2d(noise, (max(1, size[0] // smooth), max(1, size[1] // smooth)))
-    return (F.interpolate(coarse, size, mode="bilinear") * 10)[0].numpy()
-
-
-def upsampled(logits: np.ndarray, size: tuple[int, int], align_corners: bool = False) -> torch.Tensor:
-    exact = torch.from_numpy(logits.astype(np.float64))[None]
-    return F.interpolate(exact, size, mode="bilinear", align_corners=align_corners)[0]
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("classes", [2, 19])
 @pytest.mark.parametrize(("low", "full"), GEOMETRIES)
@@ -49,9 +36,9 @@ def test_labels_are_the_argmax_of_the_upsampled_logits(
     assert found.dtype == np.uint8
     assert found.flags.c_contiguous
     expected = upsampled(logits, full)
-    best = expected.topk(2, dim=0).values
-    tied = (best[0] - best[1]).numpy() < 1e-5
-    assert np.array_equal(found[~tied], expected.argmax(dim=0).numpy()[~tied])
+    best = best_two(expected)
+    tied = (best[0] - best[1]) < 1e-5
+    assert np.array_equal(found[~tied], expected.argmax(axis=0)[~tied])
     assert tied.mean() < 0.01
 
 
@@ -59,9 +46,9 @@ def test_labels_are_the_argmax_of_the_upsampled_logits(
 def test_noise_in_which_no_cell_agrees(low: tuple[int, int], full: tuple[int, int]) -> None:
     logits = logits_of(255, low, seed=2, smooth=1)
     expected = upsampled(logits, full)
-    best = expected.topk(2, dim=0).values
-    clear = (best[0] - best[1]).numpy() > 1e-4
-    assert np.array_equal(Decoder(low, full, 2).labels(logits)[clear], expected.argmax(dim=0).numpy()[clear])
+    best = best_two(expected)
+    clear = (best[0] - best[1]) > 1e-4
+    assert np.array_equal(Decoder(low, full, 2).labels(logits)[clear], expected.argmax(axis=0)[clear])
 
 
 @pytest.mark.parametrize(("low", "full"), GEOMETRIES)
@@ -69,7 +56,7 @@ def test_probabilities_are_the_softmax_of_the_upsampled_logits(low: tuple[int, i
     logits = logits_of(19, low)
     found = Decoder(low, full, 2).probabilities(logits)
     assert found.dtype == np.float32
-    assert np.abs(found - upsampled(logits, full).softmax(dim=0).numpy()).max() < 2e-6
+    assert np.abs(found - softmax(upsampled(logits, full))).max() < 2e-6
     assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
 
 
@@ -78,12 +65,12 @@ def test_corners_on_corners_as_pytorch_aligns_them(low: tuple[int, int], full: t
     logits = logits_of(19, low)
     decoder = Decoder(low, full, 2, align_corners=True)
     expected = upsampled(logits, full, align_corners=True)
-    best = expected.topk(2, dim=0).values
-    tied = (best[0] - best[1]).numpy() < 1e-5
-    assert np.array_equal(decoder.labels(logits)[~tied], expected.argmax(dim=0).numpy()[~tied])
+    best = best_two(expected)
+    tied = (best[0] - best[1]) < 1e-5
+    assert np.array_equal(decoder.labels(logits)[~tied], expected.argmax(axis=0)[~tied])
     assert tied.mean() < 0.01
     found = decoder.probabilities(logits)
-    assert np.abs(found - expected.softmax(dim=0).numpy()).max() < 2e-6
+    assert np.abs(found - softmax(expected)).max() < 2e-6
     assert np.abs(found.sum(axis=0) - 1).max() < 1e-5
 
 
@@ -93,7 +80,7 @@ def test_sigmoid_of_each_class_by_itself(low: tuple[int, int], full: tuple[int, 
     logits = logits_of(19, low) * 3
     found = Decoder(low, full, 2, align_corners=align_corners, probability="sigmoid").probabilities(logits)
     assert found.dtype == np.float32
-    assert np.abs(found - upsampled(logits, full, align_corners).sigmoid().numpy()).max() < 2e-6
+    assert np.abs(found - sigmoid(upsampled(logits, full, align_corners))).max() < 2e-6
 
 
 def test_sigmoids_of_extreme_logits_are_zero_and_one() -> None:
@@ -109,7 +96,7 @@ def test_opposite_certainties_do_not_vanish() -> None:
     logits[0, :, ::2], logits[1, :, 1::2] = 400, 400
     found = Decoder((8, 8), (64, 64)).probabilities(logits)
     assert np.all(np.isfinite(found))
-    assert np.abs(found - upsampled(logits, (64, 64)).softmax(dim=0).numpy()).max() < 1e-5
+    assert np.abs(found - softmax(upsampled(logits, (64, 64)))).max() < 1e-5
 
 
 def test_the_lower_class_wins_a_tie() -> None:
@@ -158,7 +145,7 @@ def test_a_third_class_wins_inside_a_cell_at_whose_corners_it_loses() -> None:
         logits[index, y, x] = 10
     logits[4] = 6
     found = Decoder((2, 2), (16, 16)).labels(logits)
-    expected = upsampled(logits, (16, 16)).argmax(dim=0).numpy()
+    expected = upsampled(logits, (16, 16)).argmax(axis=0)
     assert set(np.unique(expected)) == {0, 1, 2, 3, 4}
     assert np.array_equal(found, expected)
 
@@ -181,3 +168,53 @@ def test_a_region_is_a_part_of_the_whole_map(
         found = decoder.region(logits, rows, columns)
         assert (found.shape, found.dtype) == (whole[:, rows, columns].shape, np.float32)
         assert np.abs(found - whole[:, rows, columns]).max() < 2e-6
+
+
+def chances_of(logits: np.ndarray, size: tuple[int, int], align_corners: bool, probability: str) -> np.ndarray:
+    exact = upsampled(logits, size, align_corners)
+    return (sigmoid if probability == "sigmoid" else softmax)(exact)
+
+
+@pytest.mark.parametrize("probability", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_confidence_is_the_best_probability_at_each_sample(probability: str, dtype: type) -> None:
+    logits = logits_of(19, (16, 32)).astype(dtype)
+    decoder = Decoder((16, 32), (128, 256), probability=probability)
+    expected = chances_of(logits, (16, 32), False, probability).max(axis=0)
+    assert np.abs(decoder.certainty(logits) - expected).max() < 1e-6
+    found = decoder.confidence(logits)
+    assert found.dtype == np.uint8
+    assert np.abs(found - 255 * expected).max() <= 0.5 + 1e-3
+    assert len(np.unique(found)) > 20
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 10.0])  # hardly a pixel is sure, some are, most are
+@pytest.mark.parametrize("probability", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("low", "full"), [place for place in ALIGNED if place[1][1] < 150])
+def test_labels_are_unknown_where_no_probability_reaches_the_bound(
+    low: tuple[int, int], full: tuple[int, int], align_corners: bool, probability: str, scale: float
+) -> None:
+    """Pixel by pixel the soft-max of the upsampled logits, also in cells whose corners agree or are all sure."""
+    for classes, smooth in ((2, 3), (19, 1)):
+        logits = logits_of(classes, low, smooth=smooth) * np.float32(scale)
+        decoder = Decoder(low, full, align_corners=align_corners, probability=probability)
+        plain = decoder.labels(logits)
+        best = chances_of(logits, full, align_corners, probability).max(axis=0)
+        for below in (0.2, 0.7, 1.0):
+            found = decoder.labels(logits, below)
+            clear = np.abs(best - below) > 1e-5
+            assert np.array_equal((found == 255)[clear], (best < below)[clear])
+            assert np.array_equal(found[found != 255], plain[found != 255])
+    assert np.array_equal(decoder.labels(logits, 0.0), plain)
+
+
+def test_unknown_between_samples_that_are_sure_of_different_classes() -> None:
+    logits = np.zeros((2, 4, 4), np.float32)
+    logits[0, :, :2], logits[1, :, 2:] = 60, 60
+    found = Decoder((4, 4), (32, 32)).labels(logits, 0.9)
+    assert np.unique(found[0]).tolist() == [0, 1], "the middle of the cell lies between two pixels"
+    found = Decoder((4, 4), (36, 36)).labels(logits, 0.9)
+    assert np.flatnonzero(found[0] == 255).tolist() == []
+    found = Decoder((4, 4), (4, 5), align_corners=True).labels(logits, 0.9)
+    assert found[0].tolist() == [0, 0, 255, 1, 1], "half way no class has more than half"

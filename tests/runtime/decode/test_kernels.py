@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
+from reference import best_two, logits_of, sigmoid, softmax, upsampled
 
 from fastscnn.runtime import Segmenter, UsageError
 from fastscnn.runtime.artifacts import onnx_file
@@ -17,6 +16,7 @@ from fastscnn.runtime.decode import kernels
 from fastscnn.runtime.decode.decoder import Decoder
 from fastscnn.runtime.decode.kernels import Launch
 from fastscnn.runtime.frame import InputLayout, fitted
+from fastscnn.runtime.pixels import pixel_format
 
 Run = Callable[..., None]
 TYPES = {"fp32": np.float32, "fp16": np.float16}
@@ -90,18 +90,6 @@ def guarded(shape: tuple[int, ...], dtype: type, shift: int = 0) -> tuple[np.nda
     )
 
 
-def logits_of(classes: int, size: tuple[int, int], seed: int, smooth: int = 3) -> np.ndarray:
-    """Neighbours alike, as a network's are, so that cells agree and disagree."""
-    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, classes, *size)).astype(np.float32))
-    coarse = F.adaptive_avg_pool2d(noise, (max(1, size[0] // smooth), max(1, size[1] // smooth)))
-    return (F.interpolate(coarse, size, mode="bilinear") * 10)[0].numpy()
-
-
-def upsampled(logits: np.ndarray, size: tuple[int, int], align_corners: bool) -> torch.Tensor:
-    exact = torch.from_numpy(logits.astype(np.float64))[None]
-    return F.interpolate(exact, size, mode="bilinear", align_corners=align_corners)[0]
-
-
 def decoded(run: Run, logits: np.ndarray, size: tuple[int, int], align_corners: bool, shift: int = 0) -> np.ndarray:
     """(C, h, w) → (H, W), both passes, with nothing written beside the result."""
     precision = "fp16" if logits.dtype == np.float16 else "fp32"
@@ -118,10 +106,10 @@ def decoded(run: Run, logits: np.ndarray, size: tuple[int, int], align_corners: 
 def assert_labels(found: np.ndarray, logits: np.ndarray, align_corners: bool, most_ties: float) -> None:
     """As the CPU decodes and PyTorch upsamples, but where the two best classes tie within the rounding of float32."""
     exact = upsampled(logits, found.shape, align_corners)
-    best = exact.topk(2, dim=0).values
-    tied = (best[0] - best[1]).numpy() <= 4 * ULP * float(np.abs(logits).max())
+    best = best_two(exact)
+    tied = (best[0] - best[1]) <= 4 * ULP * float(np.abs(logits).max())
     assert tied.mean() <= most_ties, "too many ties to prove anything"
-    assert np.array_equal(found[~tied], exact.argmax(dim=0).numpy()[~tied])
+    assert np.array_equal(found[~tied], exact.argmax(axis=0)[~tied])
     cpu = Decoder(logits.shape[1:], found.shape, align_corners=align_corners).labels(logits)
     assert np.array_equal(found[~tied], cpu[~tied])
 
@@ -169,7 +157,7 @@ def test_a_batch_is_its_frames(run: Run) -> None:
     run(kernels.probabilities(19, low, full, precision="fp32", batch=3), logits, chances)
     for each, found, chance in zip(logits, labels, chances, strict=True):
         assert np.array_equal(found, decoded(run, each, full, False))
-        assert np.abs(chance - upsampled(each, full, False).softmax(dim=0).numpy()).max() < 1e-6
+        assert np.abs(chance - softmax(upsampled(each, full, False))).max() < 1e-6
 
 
 def test_the_lowest_class_wins_a_tie(run: Run) -> None:
@@ -203,7 +191,7 @@ def test_probabilities(
         run(kernels.probabilities(classes, low, full, **options), logits, found)
         assert untouched()
         exact = upsampled(logits, full, align_corners)
-        expected = (exact.softmax(dim=0) if probability == "softmax" else exact.sigmoid()).numpy()
+        expected = softmax(exact) if probability == "softmax" else sigmoid(exact)
         assert np.abs(found - expected).max() < TOLERANCES[result]
 
 
@@ -228,7 +216,7 @@ def test_certainty_and_what_all_classes_share_do_not_overflow(run: Run, offset: 
     assert np.ptp(logits, axis=0).max() > 100
     found = np.zeros((19, 65, 101), np.float32)
     run(kernels.probabilities(19, (9, 13), (65, 101), precision="fp32"), logits, found)
-    assert np.abs(found - upsampled(logits, (65, 101), False).softmax(dim=0).numpy()).max() < 2e-4
+    assert np.abs(found - softmax(upsampled(logits, (65, 101), False))).max() < 2e-4
 
 
 @pytest.mark.parametrize("precision", TYPES)
@@ -247,7 +235,7 @@ def test_opposite_certainties_do_not_vanish(run: Run) -> None:
     logits[0, :, ::2], logits[1, :, 1::2] = 400, 400
     found = np.zeros((2, 64, 64), np.float32)
     run(kernels.probabilities(2, (8, 8), (64, 64), precision="fp32"), logits, found)
-    assert np.abs(found - upsampled(logits, (64, 64), False).softmax(dim=0).numpy()).max() < 1e-5
+    assert np.abs(found - softmax(upsampled(logits, (64, 64), False))).max() < 1e-5
 
 
 @pytest.mark.parametrize("pad", [0, 5])
@@ -276,6 +264,106 @@ def test_frames_are_normalised_as_on_the_cpu(
     assert untouched()
     expected = InputLayout(artifact)([fitted(frame, *size)])[0]
     assert np.abs(found - expected).max() < (1e-6 if precision == "fp32" else 1.1e-3)
+
+
+def bytes_of(form: str, size: tuple[int, int], pad: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Random bytes of a frame in a format, with `pad` bytes between the rows, and the frame in them."""
+    one = pixel_format(form)
+    rows = size[0] * 3 // 2 if one.planar else size[0]
+    data = np.random.default_rng(seed).integers(0, 256, (rows, size[1] * one.channels + pad), dtype=np.uint8)
+    return data, one.view(data, *size, data.shape[1])
+
+
+@pytest.mark.parametrize("form", kernels.FORMS)
+@pytest.mark.parametrize("pad", [0, 6])
+@pytest.mark.parametrize(("source", "size"), [((64, 96), (64, 96)), ((96, 128), (64, 96)), ((34, 46), (150, 133))])
+def test_frames_of_other_formats_are_converted_as_on_the_cpu(
+    run: Run, form: str, source: tuple[int, int], size: tuple[int, int], pad: int
+) -> None:
+    """Level for level what OpenCV converts and then resizes, of any bytes."""
+    if form == "i420" and pad:
+        pytest.skip("I420 has its colour rows beside each other, which no array with padded rows shows")
+    data, frame = bytes_of(form, source, pad)
+    found, untouched = guarded((*size, 3), np.uint8, shift=pad)
+    run(kernels.frame(source, size, form=form, pitch=data.shape[1]), data, found)
+    assert untouched()
+    assert np.array_equal(found, fitted(pixel_format(form).to_bgr(frame), *size))
+
+
+@pytest.mark.parametrize("form", kernels.FORMS)
+@pytest.mark.parametrize("precision", TYPES)
+def test_frames_of_other_formats_are_normalised(
+    run: Run, exported: Callable[..., Path], form: str, precision: str
+) -> None:
+    path = exported("cls", input="float")
+    artifact = onnx_file.artifact(onnx_file.read(path), path.name)
+    data, frame = bytes_of(form, (34, 46), 0)
+    found, untouched = guarded((3, 64, 96), TYPES[precision], shift=1)
+    options = {"precision": precision, "mean": artifact.mean, "std": artifact.std}
+    run(kernels.frame((34, 46), (64, 96), form=form, **options), data, found)
+    assert untouched()
+    expected = InputLayout(artifact)([fitted(pixel_format(form).to_bgr(frame), 64, 96)])[0]
+    assert np.abs(found - expected).max() < (1e-6 if precision == "fp32" else 1.1e-3)
+
+
+def test_every_yuv_colour_converts_as_on_the_cpu(run: Run) -> None:
+    """All 16 million, eight levels of brightness apart."""
+    u, v = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    pairs = np.empty((256, 512, 2), np.uint8)
+    pairs[:, ::2, 1], pairs[:, 1::2, 1] = u, v
+    found = np.empty((256, 512, 3), np.uint8)
+    for level in range(0, 256, 8):
+        pairs[:, ::2, 0], pairs[:, 1::2, 0] = level, level + 7
+        run(kernels.frame((256, 512), (256, 512), form="yuyv"), pairs, found)
+        assert np.array_equal(found, pixel_format("yuyv").to_bgr(pairs))
+
+
+@pytest.mark.parametrize("probability", PROBABILITIES)
+@pytest.mark.parametrize("precision", TYPES)
+def test_confidence_is_that_of_the_cpu(run: Run, precision: str, probability: str) -> None:
+    logits = np.stack([logits_of(19, (9, 13), seed) for seed in range(2)]).astype(TYPES[precision])
+    found, untouched = guarded((2, 9, 13), np.uint8, shift=3)
+    run(kernels.confidence(19, (9, 13), precision=precision, probability=probability, batch=2), logits, found)
+    assert untouched()
+    decoder = Decoder((9, 13), (65, 101), probability=probability)
+    for each, confidence in zip(logits, found, strict=True):
+        certainty = 255 * decoder.certainty(each)
+        assert np.abs(confidence - certainty).max() <= 0.5 + 1e-3
+        clear = np.abs(certainty % 1 - 0.5) > 1e-3  # of half a step
+        assert np.array_equal(confidence[clear], decoder.confidence(each)[clear])
+    assert len(np.unique(found)) > 20
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("probability", PROBABILITIES)
+@pytest.mark.parametrize("precision", TYPES)
+@pytest.mark.parametrize(("low", "full"), GEOMETRIES)
+def test_unknown_labels(
+    run: Run,
+    low: tuple[int, int],
+    full: tuple[int, int],
+    precision: str,
+    probability: str,
+    align_corners: bool,
+    scale: float,
+) -> None:
+    """255 exactly where the best probability of the upsampled logits is below the bound."""
+    logits = (logits_of(7, low, seed=5) * scale).astype(TYPES[precision])
+    exact = upsampled(logits, full, align_corners)
+    best = (sigmoid if probability == "sigmoid" else softmax)(exact).max(axis=0)
+    plain = decoded(run, logits, full, align_corners)
+    winners, confidence = np.zeros(low, np.uint8), np.zeros(low, np.uint8)
+    run(kernels.winners(7, low, precision=precision), logits, winners)
+    run(kernels.confidence(7, low, precision=precision, probability=probability), logits, confidence)
+    for below in (0.4, 0.8, 1.0):
+        found, untouched = guarded(full, np.uint8, shift=5)
+        options = {"precision": precision, "probability": probability, "align_corners": align_corners}
+        run(kernels.known_labels(7, low, full, below, **options), logits, winners, confidence, found)
+        assert untouched()
+        clear = np.abs(best - below) > 1e-5
+        assert np.array_equal((found == 255)[clear], (best < below)[clear])
+        assert np.array_equal(found[found != 255], plain[found != 255])
 
 
 def test_half_precision_is_that_of_numpy(library: ctypes.CDLL) -> None:
@@ -326,6 +414,10 @@ def test_what_does_not_fit_is_refused() -> None:
         kernels.labels(19, (8, 32767), (64, 40000), precision="fp32")
     with pytest.raises(UsageError, match="pitch is 10 bytes; expected at least the 24"):
         kernels.frame((8, 8), (64, 64), pitch=10)
+    with pytest.raises(UsageError, match="format 'mono16' is unknown to the kernels; expected one of bgr8"):
+        kernels.frame((8, 8), (64, 64), form="mono16")
+    with pytest.raises(UsageError, match="at least the 16 of a row of 8 pixels in yuyv"):
+        kernels.frame((8, 8), (64, 64), form="yuyv", pitch=15)
     with pytest.raises(UsageError, match="'int8' is unknown"):
         kernels.winners(19, (8, 8), precision="int8")
     with pytest.raises(UsageError, match="'logistic' is unknown; expected one of softmax, sigmoid"):
