@@ -1,3 +1,5 @@
+"""`python -m fastscnn.benchmarks.soak`."""
+
 import contextlib
 import os
 

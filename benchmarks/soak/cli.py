@@ -29,12 +29,15 @@ from ...runtime.errors import FastSCNNError
 from ...runtime.frame import Frame, fitted
 from ...runtime.media.sinks import open_sink
 from ...runtime.media.sources import Source
+from ...runtime.view import View
+from ..live import mjpeg
 from ..machine import machine
 from .leaks import Sample, Verdict, verdicts
 
 log = logging.getLogger(__name__)
 
 MODELS = (("cls", (64, 96)), ("cls", (96, 128)), ("prob", (64, 64)), ("logits", (100, 140)))
+_RECONNECTING = 100  # rounds between two in which a camera is lost, which takes seconds
 SIZES = ((64, 96), (48, 64), (120, 160), (37, 211), (1, 1), (240, 320))
 
 
@@ -42,6 +45,7 @@ SIZES = ((64, 96), (48, 64), (120, 160), (37, 211), (1, 1), (240, 320))
 class Report:
     rounds: int
     frames: int
+    gaps: int  # of cameras that were lost and came back
     hours: float
     samples: tuple[Sample, ...]
     verdicts: tuple[Verdict, ...]
@@ -84,7 +88,9 @@ def soak(minutes: float, folder: Path, seed: int = 0) -> Report:
             gc.collect()
             samples.append(Sample.now(time.monotonic() - began))
             bar.update(min(round(passed), round(minutes * 60)) - bar.n)
-    return Report(len(samples), rounds.frames, samples[-1].seconds / 3600, tuple(samples), verdicts(samples))
+    return Report(
+        len(samples), rounds.frames, rounds.gaps, samples[-1].seconds / 3600, tuple(samples), verdicts(samples)
+    )
 
 
 def exported(folder: Path) -> list[Path]:
@@ -105,7 +111,7 @@ class Rounds:
     def __init__(self, models: Sequence[Path], frames: Sequence[Frame], folder: Path, dice: random.Random) -> None:
         self._models, self._folder, self._dice = models, folder, dice
         self._frames = {size: [fitted(frame, *size) for frame in frames] for size in SIZES}
-        self.frames = 0
+        self.frames = self.rounds = self.gaps = 0
         self._broken = folder / "broken.onnx"
         self._broken.write_bytes(models[0].read_bytes()[:-1000])
 
@@ -120,6 +126,9 @@ class Rounds:
                 segmenter = dice.choice(segmenters)
                 dice.choice((self._single, self._stream, self._abandoned, self._failing, self._errors))(segmenter)
         self._files(dice.choice(self._models))
+        if self.rounds % _RECONNECTING == 0:
+            self._reconnecting(dice.choice(self._models))
+        self.rounds += 1
 
     def _draw(self, count: int) -> Iterator[Frame]:
         for _ in range(count):
@@ -170,8 +179,22 @@ class Rounds:
                 with Source(str(place)) as source:
                     assert sum(1 for _ in source) == 3
 
+    def _reconnecting(self, model: Path) -> None:
+        """A camera that is lost and comes back, watched by a page; then one that does not."""
+        pictures = self._frames[(240, 320)]
+        with mjpeg.served(pictures, 200.0, after=6) as server, Segmenter(model, "cpu", threads=1) as segmenter:
+            with Source(server.url, reconnect=30.0) as source, View("127.0.0.1", 0) as view:
+                for named, _ in zip(source, range(8), strict=False):
+                    view.show(named.frame, segmenter(named.frame))
+                    self.frames += 1
+                self.gaps += source.gaps
+            lost = Source(server.url, reconnect=0.1, patience=0.5)
+        with contextlib.suppress(FastSCNNError), lost:
+            for _ in lost:
+                pass
+
 
 def as_text(report: Report) -> str:
     """A few lines for a terminal or a record."""
-    lines = [f"{report.hours:.2f} h, {report.rounds:,} rounds, {report.frames:,} frames"]
+    lines = [f"{report.hours:.2f} h, {report.rounds:,} rounds, {report.frames:,} frames, {report.gaps} gaps"]
     return "\n".join([*lines, *(f"  {verdict}" for verdict in report.verdicts)])

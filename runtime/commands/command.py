@@ -10,25 +10,29 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ...version import __version__
-from ..artifacts.artifact import MINIMUM_SIDE
 from ..artifacts.files import unwritable, write_atomically
 from ..errors import DONE, FAILED, INTERRUPTED, FastSCNNError, OutputError
+from ..text import did_you_mean as did_you_mean
 from ..text import shown
+from . import manual, signals
 
 MAXIMUM_SIDE = 16384
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
+def parser(name: str, description: str, *examples: str, exits: str = manual.EXITS) -> argparse.ArgumentParser:
+    """With what every command has; examples are whole command lines, shown beneath the options."""
     made = argparse.ArgumentParser(
-        name, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name,
+        description=description,
+        epilog=manual.epilogue(examples, exits),
+        formatter_class=manual.Formatter,
     )
     made.add_argument("--version", action="version", version=f"{name} {__version__}")
     made.add_argument("--debug", action="store_true", help="show debug messages, and the traceback of an error")
@@ -47,37 +51,38 @@ def run(
     `intermixed` lets options stand between the positional arguments of one list.
     """
     _print_anything()
+    _silence_opencv("--debug" in (sys.argv[1:] if arguments is None else arguments))  # as early as --version ends
     options = parser.parse_intermixed_args(arguments) if intermixed else parser.parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for library in ("matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    previous = {number: signal.signal(number, _terminate) for number in ending}
+    with signals.handled():
+        return _worked(parser.prog, work, options)
+
+
+def _worked(program: str, work: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     try:
-        _silence_opencv(options.debug)
         work(options)
+        signals.go_on()
         sys.stdout.flush()
         return DONE
     except FastSCNNError as error:
-        return _report(parser.prog, str(error), error.exit_code, options.debug)
+        return _report(program, str(error), error.exit_code, options.debug)
     except KeyboardInterrupt:
-        return _report(parser.prog, "interrupted", INTERRUPTED, options.debug)
+        return _report(program, "interrupted", INTERRUPTED, options.debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
         return FAILED
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EIO):
-            return _report(parser.prog, _fault(error), FAILED, options.debug)
+            return _report(program, _fault(error), FAILED, options.debug)
         # A path that is too long, or an output that takes nothing more.
         where = "the output" if error.filename is None else repr(str(error.filename)[:200])
-        return _report(parser.prog, f"{where} cannot be used ({error.strerror})", FAILED, options.debug)
+        return _report(program, f"{where} cannot be used ({error.strerror})", FAILED, options.debug)
     except MemoryError:
-        return _report(parser.prog, "out of memory; use a lower resolution or a smaller batch", FAILED, options.debug)
+        return _report(program, "out of memory; use a lower resolution or a smaller batch", FAILED, options.debug)
     except Exception as error:
-        return _report(parser.prog, _fault(error), FAILED, options.debug)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        return _report(program, _fault(error), FAILED, options.debug)
 
 
 def _fault(error: Exception) -> str:
@@ -92,9 +97,9 @@ def resolution(text: str) -> tuple[int, int]:
             f"{text!r} is not a resolution; expected HEIGHTxWIDTH in pixels, such as 1024x2048"
         )
     height, width = int(match[1]), int(match[2])
-    if not (MINIMUM_SIDE <= height <= MAXIMUM_SIDE and MINIMUM_SIDE <= width <= MAXIMUM_SIDE):
+    if not (1 <= height <= MAXIMUM_SIDE and 1 <= width <= MAXIMUM_SIDE):
         raise argparse.ArgumentTypeError(
-            f"height={height} width={width} is out of range; expected {MINIMUM_SIDE} to {MAXIMUM_SIDE} for each"
+            f"height={height} width={width} is out of range; expected 1 to {MAXIMUM_SIDE} for each"
         )
     return height, width
 
@@ -131,6 +136,14 @@ def make_folder(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that runs models, and what its values mean."""
+    from ..backends.choice import DEVICES  # here: the doctor starts where NumPy is what is broken
+
+    parser.add_argument("--device", default="auto", choices=DEVICES, metavar="NAME", help="what to run on; see below")
+    parser.epilog = f"{manual.devices()}\n\n{parser.epilog}"
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """The option of every command that opens engines."""
     parser.add_argument(
@@ -145,6 +158,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A part of a whole, 0 to 1; for `type=` of an option."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
 def write_json(destination: str, report: dict[str, Any]) -> None:
     """To a file, or to stdout for `-`."""
     text = json.dumps(report, indent=2) + "\n"
@@ -154,22 +178,13 @@ def write_json(destination: str, report: dict[str, Any]) -> None:
         write_atomically(Path(destination), text.encode())
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def _report(program: str, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    if interrupted := signals.asked():  # whatever else it led to: an import that breaks off is another error then
+        message, code = "interrupted", interrupted
     print(f"{program}: {shown(message)}", file=sys.stderr)
     return code
-
-
-def _terminate(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)  # unwinds through every `finally`, so open videos are completed
 
 
 def _silence_opencv(debug: bool) -> None:
@@ -179,8 +194,14 @@ def _silence_opencv(debug: bool) -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # where it is imported later, or never
     if "cv2" in sys.modules:
-        cv2 = sys.modules["cv2"]
+        _silent(sys.modules["cv2"])
+
+
+def _silent(cv2: Any) -> None:
+    if hasattr(cv2.utils, "logging"):  # OpenCV 4.13 and newer
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    else:
+        cv2.setLogLevel(0)
 
 
 def _print_anything() -> None:

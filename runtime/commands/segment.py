@@ -3,100 +3,122 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import logging
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from itertools import chain, islice
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..artifacts.default_model import default_model
-from ..backends.choice import DEVICES
+from ..artifacts.artifact import Artifact
+from ..artifacts.files import write_atomically
 from ..errors import UsageError
 from ..frame import Frame
-from ..media.sinks import open_sink
-from ..media.sources import PATIENCE, Named, Source
+from ..media.sinks import FolderSink, Sink, open_sink
+from ..media.sources import Named
+from ..media.uri import without_password
 from ..result import Result
 from ..segmenter import Segmenter
-from . import command
+from ..view import View, address
+from . import command, opening, several, signals
+from .naming import beside
+from .rendering import LOSSLESS, rendered
+from .tally import Tally
 
 log = logging.getLogger(__name__)
 
-STYLES = ("overlay", "colour", "labels")
+STYLES = ("overlay", "colour", "labels", "indexed")
+LEGEND = "legend.json"
+Results = Iterator[tuple[Named, Result]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command.parser("fastscnn-segment", "Segment an image, a folder, a video or a camera.")
-    parser.add_argument("input", metavar="INPUT", help="image, folder, video file, stream URL, or a camera's number")
-    parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="OUT", help="image, video, or folder for one image a frame"
+    parser = command.parser(
+        "fastscnn-segment",
+        "Segment an image, a folder, a video, a stream or a camera.",
+        "fastscnn-segment street.jpg",
+        "fastscnn-segment clip.mp4 -m model.onnx -o overlay.mp4 --json report.json",
+        "fastscnn-segment photos -o labels --as labels",
+        "fastscnn-segment monday.mp4 tuesday.mp4 -o overlays",
+        "fastscnn-segment rtsp://camera.local/stream -o drive.mkv --reconnect --view 8080",
     )
+    opening.add_options(parser, several=True)
     parser.add_argument(
-        "-m",
-        "--model",
+        "-o",
+        "--output",
         type=Path,
-        help="a file that fastscnn-export wrote; default: the weights that ship, exported once",
+        metavar="OUT",
+        help="image, video, or folder for one image a frame; default: the input's name and what is written, in this folder",
     )
     parser.add_argument(
-        "--as", dest="style", default="overlay", choices=STYLES, help="what to write; labels are train ids as grey PNG"
+        "--as",
+        dest="style",
+        default="overlay",
+        choices=STYLES,
+        help="what to write; labels are train ids as grey PNG, indexed the same with their colours as palette",
     )
-    parser.add_argument("--opacity", default=0.5, type=_share, help="of the overlay's colours, 0 to 1")
+    parser.add_argument("--opacity", default=0.5, type=command.share, help="of the overlay's colours, 0 to 1")
     parser.add_argument("--frames", type=command.positive, metavar="N", help="stop after N frames; default: all")
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
-    parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
     parser.add_argument(
-        "--patience",
-        default=PATIENCE,
-        type=_seconds,
-        metavar="S",
-        help="seconds that a camera or URL may take for a frame; three times as many for the first",
+        "--fps",
+        type=_rate,
+        metavar="N",
+        help="constant frames per second of a video; default: the input's own times",
     )
-    command.add_trust(parser)
-    parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
+    parser.add_argument(
+        "--view",
+        type=address,
+        metavar="PORT",
+        help="also show it live in browsers; HOST:PORT for more than this machine",
+    )
     parser.add_argument("--json", metavar="PATH", help="write a report; - for stdout")
-    return command.run(parser, _work, arguments)
+    return command.run(parser, _work, arguments, intermixed=True)
 
 
 def _work(options: argparse.Namespace) -> None:
+    if len(options.inputs) > 1:
+        several.work(options, options.inputs)
+        return
+    (options.input,) = options.inputs
+    options.output = options.output or beside(options.input, options.style)
     _keep_the_input(options.input, options.output)
     command.expect_folder(Path(options.json) if options.json and options.json != "-" else None)
-    with ExitStack() as opened:
-        if options.model:  # a wrong one is told before a camera wakes
-            segmenter = opened.enter_context(
-                Segmenter(options.model, options.device, threads=options.threads, trust=options.trust)
-            )
-        source = opened.enter_context(Source(options.input, patience=options.patience))
-        frames = iter(source)
-        if not options.model:
-            first = next(frames)
-            frames = chain([first], frames)
-            model = default_model((first.frame.shape[0], first.frame.shape[1]))
-            segmenter = opened.enter_context(Segmenter(model, options.device, threads=options.threads))
-        if options.explain:
-            log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
-        if not segmenter.artifact.trained:
-            log.warning("the model's weights are random: the colours mean nothing yet")
+    with ExitStack() as stack:
+        run = opening.opened(options, stack)
+        view = stack.enter_context(View(*options.view)) if options.view else None
+        source, artifact = run.source, run.segmenter.artifact
         expected = min(filter(None, (source.frames, options.frames)), default=None)
-        many = (source.video or source.folder) and expected != 1
-        tally = _Tally(segmenter)
-        lossless = options.style == "labels"
+        tally = Tally(run.segmenter, source)
+        stack.enter_context(signals.held())  # but while a frame is read: threads start and videos end whole
         try:
-            with open_sink(options.output, many=many, rate=source.rate, lossless=lossless) as sink:
-                for named, result in _progress(segmented(segmenter, islice(frames, options.frames)), expected, options):
-                    sink.write(named.name, rendered(result, named.frame, options.style, options.opacity))
-                    tally.count(result)
+            with open_sink(
+                options.output,
+                many=options.frames != 1 and (source.video or (source.folder and source.frames != 1)),
+                rate=source.rate if source.video else options.fps,
+                lossless=options.style in LOSSLESS,
+                fps=options.fps,
+                recording=source.live,
+                palette=artifact.palette if options.style == "indexed" else None,
+            ) as sink:
+                _add_legend(sink, options.output, artifact, run.model)
+                frames = run.frames if run.newest else signals.interruptible(islice(run.frames, options.frames))
+                with closing(segmented(run.segmenter, frames, tally, newest=run.newest)) as results:
+                    shown = signals.interruptible(results) if run.newest else results
+                    for named, result in _progress(islice(shown, options.frames), expected, options):
+                        sink.write(
+                            named.name, rendered(result, named.frame, options.style, options.opacity), named.stamp
+                        )
+                        tally.count(named, result)
+                        if view:
+                            view.show(named.frame, result, **tally.facts(result, run.model))
         finally:  # also of an interrupted run, after its video is complete
             if tally.frames:
-                log.info(
-                    "%s: %d frame%s, %.1f frames/s", options.output, tally.frames, "s" * (tally.frames > 1), tally.rate
-                )
+                log.info("%s: %s", options.output, tally.sentence())
                 if options.json:
-                    command.write_json(options.json, tally.report(options.input, str(options.output)))
+                    command.write_json(options.json, tally.report(str(options.output)))
 
 
 def _keep_the_input(place: str, output: Path) -> None:
@@ -108,86 +130,70 @@ def _keep_the_input(place: str, output: Path) -> None:
         )
 
 
-def segmented(segmenter: Segmenter, frames: Iterator[Named]) -> Iterator[tuple[Named, Result]]:
-    """Each frame with its result, in order; two in flight."""
-    waiting: deque[Named] = deque()
+def _add_legend(sink: Sink, output: Path, artifact: Artifact, model: Path) -> None:
+    """What the numbers and colours in a folder mean, for whoever finds it in a year."""
+    if isinstance(sink, FolderSink):
+        write_atomically(output / LEGEND, (json.dumps(legend(artifact, model), indent=2) + "\n").encode())
+
+
+def legend(artifact: Artifact, model: Path) -> dict[str, object]:
+    """Names and colours (RGB) of the labels, and which model they are of."""
+    return {
+        "classes": [
+            {"label": label, "name": name, "colour": list(colour)}
+            for label, (name, colour) in enumerate(zip(artifact.classes, artifact.palette, strict=True))
+        ],
+        "ignore": 255,
+        "class_set": artifact.class_set,
+        "model": {
+            "file": model.name,
+            "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+            "checkpoint": artifact.checkpoint,
+            "head": artifact.head,
+            "resolution": artifact.resolution,
+        },
+    }
+
+
+def segmented(
+    segmenter: Segmenter, frames: Iterator[Named], tally: Tally | None = None, *, newest: bool = False
+) -> Generator[tuple[Named, Result], None, None]:
+    """Each frame with its result, in order; two in flight. With `newest` the others are dropped, and counted by `tally`."""
+    about: dict[int, tuple[str, float | None]] = {}
 
     def read() -> Iterator[Frame]:
-        for named in frames:
-            waiting.append(named)
+        for index, named in enumerate(frames):
+            about[index] = named.name, named.stamp  # not its pixels, of which the stream has a copy
             yield named.frame
 
-    for result in segmenter.stream(read()):
-        yield waiting.popleft(), result
+    with segmenter.stream(read(), drop="oldest" if newest else None) as stream:
+        for result in stream:
+            index = stream.index
+            assert index is not None
+            name, stamp = about[index]
+            for passed in [other for other in list(about) if other <= index]:
+                del about[passed]
+            if tally is not None:
+                tally.read, tally.dropped = stream.read, stream.dropped
+            yield Named(name, stream.frame, stamp), result
 
 
-def rendered(result: Result, frame: Frame, style: str, opacity: float) -> NDArray[np.uint8]:
-    if style == "labels":
-        return result.labels
-    return result.colour() if style == "colour" else result.overlay(frame, opacity)
+def _progress(results: Results, expected: int | None, options: argparse.Namespace) -> Results:
+    name = Path(without_password(options.input)).name[:40]
+    yield from tqdm(results, total=expected, unit=" frames", desc=name, disable=None)  # None: only on a terminal
 
 
-class _Tally:
-    """Counts frames, times and pixels of each class for the report."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter = segmenter
-        self._started = time.perf_counter()
-        self.frames = 0
-        self._stages = dict.fromkeys(("prepare", "forward", "decode", "total"), 0.0)
-        self._pixels = np.zeros(256, np.int64)
-
-    def count(self, result: Result) -> None:
-        self.frames += 1
-        for stage in self._stages:
-            self._stages[stage] += getattr(result.timings, stage)
-        self._pixels += np.bincount(result.labels.ravel(), minlength=256)
-
-    @property
-    def rate(self) -> float:
-        return self.frames / (time.perf_counter() - self._started)
-
-    def report(self, source: str, output: str) -> dict[str, object]:
-        artifact = self._segmenter.artifact
-        total = max(int(self._pixels.sum()), 1)
-        return {
-            "input": source,
-            "output": output,
-            "frames": self.frames,
-            "frames_per_second": round(self.rate, 2),
-            "mean_milliseconds": {stage: round(t / max(self.frames, 1), 3) for stage, t in self._stages.items()},
-            "class_share": {name: int(self._pixels[i]) / total for i, name in enumerate(artifact.classes)},
-            "model": {"head": artifact.head, "resolution": artifact.resolution, "trained": artifact.trained},
-            "device": self._segmenter.device,
-        }
-
-
-def _progress(
-    results: Iterator[tuple[Named, Result]], expected: int | None, options: argparse.Namespace
-) -> Iterator[tuple[Named, Result]]:
-    yield from tqdm(
-        results, total=expected, unit=" frames", desc=Path(options.input).name, disable=None
-    )  # None: only on a terminal
-
-
-def _seconds(text: str) -> float:
+def _rate(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected seconds above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    if not 0 < value <= 240:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate; expected frames per second, up to 240")
     return value
 
 
 __all__ = ["STYLES", "main", "rendered", "segmented"]
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -19,6 +19,10 @@ class _Answer(Generic[T]):
     there = False
 
 
+class ClosedError(Exception):
+    """What was waited for was closed meanwhile, on another thread."""
+
+
 class Watched:
     """One thread that makes one call after the other. A daemon, because a stuck one must not keep the program from ending.
 
@@ -33,11 +37,12 @@ class Watched:
         self._thread.start()
         weakref.finalize(self, self._jobs.put, None)  # ends the thread of one that nobody closed
 
-    def call(self, function: Callable[[], T], patience: float) -> T:
+    def call(self, function: Callable[[], T], patience: float | None) -> T:
         """What `function` gives, or raises.
 
         Raises:
             TimeoutError: it has not returned for `patience` seconds. Other calls would wait for it, too.
+            ClosedError: another thread has called `close`.
         """
         answer: _Answer[T] = _Answer()
 
@@ -49,9 +54,15 @@ class Watched:
             answer.there = True
 
         self._jobs.put(work)
-        self._ours.settimeout(patience)
-        while not answer.there:  # the first word may be of an earlier call, that Ctrl-C or patience gave up
-            self._ours.recv(1)
+        try:
+            self._ours.settimeout(patience)
+            while not answer.there:  # the first word may be of an earlier call, that Ctrl-C or patience gave up
+                if not self._ours.recv(1) and not answer.there:
+                    raise ClosedError
+        except TimeoutError:
+            raise
+        except OSError:  # of a socket that is closed
+            raise ClosedError from None
         if answer.error:
             raise answer.error
         return answer.value
@@ -60,6 +71,8 @@ class Watched:
         """Make the `last` call after all others and end; a stuck thread does so when it returns, waited for or not."""
         self._jobs.put(lambda: last() and None)
         self._jobs.put(None)
+        with contextlib.suppress(OSError):  # closed before
+            self._ours.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in `call`
         self._thread.join(patience)
         self._ours.close()
 

@@ -87,14 +87,24 @@ def threads() -> list[str]:
 def test_a_camera_that_stalls_is_given_up(command: Command, exported: Exported, tmp_path: Path) -> None:
     started = time.monotonic()
     with served() as address:
-        done = command("fastscnn-segment", f"{address}/stalled", "-m", exported(), "-o", "out.avi", "--patience", 1)
+        done = command(
+            "fastscnn-segment",
+            f"{address}/stalled",
+            "-m",
+            exported(),
+            "--every-frame",
+            "-o",
+            "out.mkv",
+            "--patience",
+            1,
+        )
     assert done.returncode == 1, done.stderr
     assert (
         "gave no frame after 19 of them, for 1 s. Check its cable" in done.stderr or "after 20 of them" in done.stderr
     )
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started < 30
-    capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    capture = cv2.VideoCapture(str(tmp_path / "out.mkv"))
     assert sum(1 for _ in iter(lambda: capture.read()[0], False)) >= 19, "what came before is complete"
 
 
@@ -111,10 +121,10 @@ def test_a_camera_that_gives_nothing_and_one_that_does_not_open() -> None:
 
 def test_a_camera_that_changes_its_size(command: Command, exported: Exported, tmp_path: Path) -> None:
     with served() as address:
-        done = command("fastscnn-segment", f"{address}/resized", "-m", exported(), "-o", "out.avi")
+        done = command("fastscnn-segment", f"{address}/resized", "-m", exported(), "--every-frame", "-o", "out.mkv")
     assert done.returncode == 1, done.stderr  # a stream that ends is one that broke off
-    assert "out.avi: 30 frames" in done.stderr
-    capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    assert "out.mkv: 30 frames" in done.stderr
+    capture = cv2.VideoCapture(str(tmp_path / "out.mkv"))
     shapes = {capture.read()[1].shape for _ in range(30)}
     assert shapes == {(96, 128, 3)}, "FFmpeg goes on in the first size"
 
@@ -130,6 +140,12 @@ class Device:
 
     def get(self, _: int) -> float:
         return 0.0
+
+    def set(self, _: int, __: float) -> bool:
+        return False
+
+    def getBackendName(self) -> str:  # noqa: N802
+        return "V4L2"
 
     def read(self) -> tuple[bool, Any]:
         if self.give == 0:
@@ -213,3 +229,29 @@ def test_an_image_that_is_a_pipe_or_endless_is_refused(tmp_path: Path) -> None:
 def test_a_camera_number_that_none_has() -> None:
     with pytest.raises(SourceError, match="does not exist"):
         Source("99999999999999999999")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_more_than_8_bits_are_refused_with_their_range(tmp_path: Path, suffix: str) -> None:
+    """A thermal camera's 12 bits would be nearly black."""
+    for shape in ((20, 30), (20, 30, 3)):
+        deep = np.random.default_rng(0).integers(1000, 4000, shape).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f"a{suffix}"), deep)
+        with pytest.raises(SourceError, match=rf"holds uint16 from {deep.min()} to {deep.max()}; expected 8 bits"):
+            read_image(tmp_path / f"a{suffix}")
+
+
+def test_jpegs_that_are_cut_are_refused_whatever_the_decoder_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8))[1].tobytes()
+    path = tmp_path / "a.jpg"
+    for whole in (sound, sound + b"a clip that a phone appends"):
+        path.write_bytes(whole)
+        assert read_image(path).shape == (40, 60, 3)
+    old = np.zeros((40, 60, 3), np.uint8)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: old)  # as OpenCV 4.8, which fills what is missing with grey
+    for cut in (sound[: len(sound) * 6 // 10], sound[:-2]):
+        path.write_bytes(cut)
+        with pytest.raises(SourceError, match="or is damaged"):
+            read_image(path)

@@ -1,0 +1,1 @@
+"""What a camera on the network costs: how old a result is, and how long files last."""

@@ -1,0 +1,5 @@
+"""Cameras; see tests/standins/live_cameras.py."""
+
+from live_cameras import mjpeg
+
+__all__ = ["mjpeg"]
