@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime import install
 from ..runtime.artifacts import onnx_file
 from ..runtime.artifacts.artifact import Artifact
 from ..runtime.backends.cores import usable_cores
@@ -32,7 +33,7 @@ class InGraph:
     def __init__(self, path: str | Path, threads: int | None) -> None:
         model, self._artifact, head = usual_graph(path)
         self.name = f"ONNX Runtime, {head} in the graph"
-        self._session = _plain_session(model, threads or usable_cores())
+        self._session = plain_session(model, threads or usable_cores())
         self._layout = InputLayout(self._artifact)
 
     def __call__(self, frame: Frame) -> NDArray[Any]:
@@ -60,7 +61,7 @@ def usual_graph(path: str | Path) -> tuple[bytes, Artifact, str]:
     return model, artifact, HEADS[head]
 
 
-def _plain_session(model: bytes, threads: int) -> Any:
+def plain_session(model: bytes, threads: int) -> Any:
     """Default options, but for the threads, which both sides must share, and for their spinning after a run has ended.
 
     That changes nothing for the run itself; left on, it would slow down whatever is timed next in this process.
@@ -80,7 +81,7 @@ def _with_softmax(network: bytes, artifact: Artifact) -> bytes:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
         raise DeviceError(
-            "comparing a prob model needs the onnx package to build the plain graph: pip install 'fastscnn[export]'"
+            f"comparing a prob model needs the onnx package to build the plain graph: {install.command('export')}"
         ) from None
     model = onnx.load_from_string(network)
     full = (artifact.batch, len(artifact.classes), artifact.height, artifact.width)

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..model.street import Street
+from ..model.street import drawn
 from ..runtime import Result, Segmenter
 from ..runtime.artifacts.artifact import Artifact
 from ..runtime.artifacts.files import write_atomically
-from ..runtime.backends.choice import DEVICES
 from ..runtime.backends.tensorrt import MEMORY, TensorRTBackend
 from ..runtime.commands import command
 from ..runtime.errors import ParityError, SourceError, UsageError
@@ -32,6 +31,7 @@ from .engine.baseline import HOW
 from .machine import machine
 from .protocol import Measurement, Pipeline, measure, resident_bytes
 from .report import ENCLOSES, Report, alike, as_markdown, as_text, compared, describe_model
+from .untouched import Untouched
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,12 @@ _RESULTS = {"cls": "labels", "prob": "probabilities", "logits": "logits"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command.parser("fastscnn-bench", "Time a model by the paper's protocol: burn-in, then measured frames.")
+    parser = command.parser(
+        "fastscnn-bench",
+        "Time a model by the paper's protocol: burn-in, then measured frames.",
+        "fastscnn-bench model.onnx --baseline --markdown report.md",
+        "fastscnn-bench model.plan --layers --json -",
+    )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that fastscnn-export wrote")
     parser.add_argument(
         "--burn-in", default=100, type=command.whole, metavar="N", help="frames before the clock counts"
@@ -50,9 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--source", metavar="INPUT", help="image, folder or video to take frames from; default: the drawn street"
     )
     parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
+    command.add_device(parser)
     parser.add_argument(
         "--baseline", action="store_true", help="also time ONNX Runtime with the usual head in the graph, in turns"
+    )
+    parser.add_argument(
+        "--baseline-file",
+        type=Path,
+        metavar="ONNX",
+        help="what an adopted model's --baseline runs: the file that it was made from",
     )
     parser.add_argument("--baseline-engine", type=Path, metavar="PLAN", help=f"what an engine's --baseline runs: {HOW}")
     parser.add_argument(
@@ -93,7 +104,11 @@ def _work(options: argparse.Namespace) -> None:
             **describe(segmenter),
         }
         earlier = alike(options.compare, about) if options.compare else None
-        baseline = InGraph(options.model, options.threads) if options.baseline else None
+        baseline: InGraph | Untouched | None = None
+        if options.baseline_file:
+            baseline = Untouched(options.baseline_file, segmenter.artifact, options.threads)
+        elif options.baseline:
+            baseline = InGraph(options.model, options.threads)
         measured, measurements = benchmark(segmenter, frames, baseline, options.burn_in, options.frames)
     report = {**about, **measured}
     if earlier:
@@ -128,7 +143,7 @@ def describe(segmenter: Segmenter) -> Report:
 
 
 def benchmark(
-    segmenter: Segmenter, frames: list[Frame], baseline: InGraph | None, burn_in: int, count: int
+    segmenter: Segmenter, frames: list[Frame], baseline: InGraph | Untouched | None, burn_in: int, count: int
 ) -> tuple[Report, dict[str, Measurement]]:
     """Time a segmenter, in turns with the baseline where there is one, after making sure that both say the same.
 
@@ -213,9 +228,8 @@ def _agreement(result: Result, plain: NDArray[Any], artifact: Artifact, exact: b
 def distinct_frames(source: str | None, artifact: Artifact) -> tuple[list[Frame], str]:
     """Distinct frames at the model's resolution, so that the measurement is of the model and not of resizing."""
     if source is None:
-        street = Street(artifact.height, artifact.width)
         count = _DISTINCT_FRAMES if artifact.height * artifact.width <= 1 << 21 else 4
-        return [street.frame(index * 10)[0] for index in range(count)], f"the drawn street ({count} frames, repeated)"
+        return drawn(artifact.height, artifact.width, count), f"the drawn street ({count} frames, repeated)"
     with Source(source) as opened:
         frames = [fitted(named.frame, artifact.height, artifact.width) for named in islice(opened, _DISTINCT_FRAMES)]
     if not frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...runtime import install
 from ...runtime.artifacts.tensorrt_binding import NAMES, Binding, version_numbers
 from ...runtime.errors import DeviceError
 
@@ -76,7 +77,7 @@ def capabilities(binding: Binding) -> Capabilities:
     if binding.flavour == "rtx":
         if version[0] != RTX_MAJOR:
             raise DeviceError(
-                f"{binding.name} is unknown here; expected {RTX_MAJOR}.x. Install it with: pip install 'fastscnn[rtx]'"
+                f"{binding.name} is unknown here; expected {RTX_MAJOR}.x. Install it with: {install.command('rtx')}"
             )
         return Capabilities(**{name: rtx for name, (_, _, rtx, _) in _TABLE.items()})
     if not OLDEST <= version < BEYOND:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.artifacts.tensorrt_binding import FLAVOURS
-from ...runtime.commands import command
+from ...runtime.commands import command, manual
 from ...runtime.errors import FAILED, UsageError
 from . import report
 from .engine import abandoned, build, expect_distinct, files
@@ -22,24 +22,26 @@ from .verification import verify
 Work = Callable[[argparse.Namespace], None]
 
 
-class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that are values; what is nothing is told in words where it matters."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default else action.help
-
-
+_BUILD_EXAMPLE = "fastscnn-trt build model.onnx -o model.plan"
+_INSPECT_EXAMPLE = "fastscnn-trt inspect model.plan --layers"
+_VERIFY_EXAMPLE = "fastscnn-trt verify model.plan --onnx model.onnx --frames clip.mp4"
 _VERIFY = """Compare an engine with ONNX Runtime, and with PyTorch where a checkpoint is given, on the same frames:
 logits, labels, and mIoU where labels are given. Exit code 3: they part by more than the bound. On a machine that cannot
 run the engine the others are compared all the same, and exit code 4 says that the engine was not among them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command.parser("fastscnn-trt", "Build TensorRT engines from ONNX, inspect and verify them.")
+    parser = command.parser(
+        "fastscnn-trt",
+        "Build TensorRT engines from ONNX, inspect and verify them.",
+        _BUILD_EXAMPLE,
+        _INSPECT_EXAMPLE,
+        _VERIFY_EXAMPLE,
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="build|inspect|verify")
-    _add_build(_subcommand(commands, "build", "Build an engine and its description.", _build))
-    _add_inspect(_subcommand(commands, "inspect", "Print what an engine is and whether it fits here.", _inspect))
-    _add_verify(_subcommand(commands, "verify", _VERIFY, _verify))
+    _add_build(_subcommand(commands, _BUILD_EXAMPLE, "Build an engine and its description.", _build))
+    _add_inspect(_subcommand(commands, _INSPECT_EXAMPLE, "Print what an engine is and whether it fits here.", _inspect))
+    _add_verify(_subcommand(commands, _VERIFY_EXAMPLE, _VERIFY, _verify))
     try:
         code = command.run(parser, lambda options: options.work(options), arguments)
     except SystemExit as leaving:  # SIGTERM, or argparse
@@ -53,12 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _subcommand(commands: Any, name: str, description: str, work: Work) -> argparse.ArgumentParser:
+def _subcommand(commands: Any, example: str, description: str, work: Work) -> argparse.ArgumentParser:
+    """Named by the example's second word."""
     made: argparse.ArgumentParser = commands.add_parser(
-        name,
+        example.split()[1],
         help=description.partition(":")[0],
         description=description,
-        formatter_class=_Defaults,
+        epilog=manual.epilogue((example,)),
+        formatter_class=manual.Formatter,
     )
     made.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show TensorRT's log and tracebacks"

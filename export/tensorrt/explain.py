@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ...runtime import install
 from ...runtime.artifacts.tensorrt_binding import Binding
 from ...runtime.errors import BuildError, DeviceError, FastSCNNError
 from .capabilities import Capabilities
@@ -51,7 +52,7 @@ def elsewhere(name: str, reason: str) -> str:
     return (
         f"{name} builds on the device that the engine is for, and it does not start here ({reason}). Copy the ONNX file to "
         "the robot and run there: fastscnn-trt build MODEL.onnx. For RTX cards an engine can be built on any machine: "
-        "pip install 'fastscnn[rtx]' and build with --flavour rtx --target sm86,sm89"
+        f"{install.command('rtx')} and build with --flavour rtx --target sm86,sm89"
     )
 
 

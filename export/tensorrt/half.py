@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime import install
+from ...runtime.artifacts import onnx_file
 from ...runtime.artifacts.artifact import Artifact
 from ...runtime.artifacts.onnx_file import HEAD, LOGITS, without_head
 from ...runtime.errors import DeviceError, ParityError
@@ -51,7 +53,7 @@ def to_half(graph: bytes, artifact: Artifact, head: bool, source: str) -> bytes:
     except ImportError as error:
         raise DeviceError(
             f"{source} is an FP32 graph, and {error.name or error} is missing, which converts it. Export it with: "
-            "fastscnn-export --precision fp16, or install: pip install 'fastscnn[convert]'"
+            f"fastscnn-export --precision fp16, or install: {install.command('convert')}"
         ) from None
     if artifact.precision == "fp32":
         log.info("converting the FP32 graph to FP16; fastscnn-export --precision fp16 would check its range too")
@@ -98,13 +100,15 @@ def _put_head(network: Any, whole: Any) -> None:
 
     cast = f"{HEAD}float"
     network.graph.node.append(helper.make_node("Cast", [LOGITS], [cast], name=cast, to=TensorProto.FLOAT))
+    made, constants = onnx_file.head(whole.SerializeToString())
     for node in whole.graph.node:
-        if node.name.startswith(HEAD):
+        if made.intersection(node.output):
             added = network.graph.node.add()
             added.CopyFrom(node)
             for index, name in enumerate(added.input):
                 if name == LOGITS:
                     added.input[index] = cast
-    network.graph.initializer.extend(t for t in whole.graph.initializer if t.name.startswith(HEAD))
+    constants -= {tensor.name for tensor in network.graph.initializer}
+    network.graph.initializer.extend(t for t in whole.graph.initializer if t.name in constants)
     del network.graph.output[:]
     network.graph.output.extend(whole.graph.output)

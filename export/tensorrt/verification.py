@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...model.metrics import Confusion
 from ...model.street import Street
+from ...runtime import install
 from ...runtime.artifacts import engine_file, onnx_file
 from ...runtime.artifacts.artifact import Artifact
 from ...runtime.artifacts.engine_file import EngineDescription
@@ -256,9 +257,7 @@ def _pytorch(path: Path, artifact: Artifact, decoder: Decoder) -> Side:
         from ...model import checkpoint as checkpoints
         from ..model import normalised
     except ImportError as error:
-        raise DeviceError(
-            f"comparing with PyTorch needs {error.name}. Install: pip install 'fastscnn[export]'"
-        ) from None
+        raise DeviceError(f"comparing with PyTorch needs {error.name}. Install: {install.command('export')}") from None
     source = checkpoints.load(path)
     if source.digest != artifact.checkpoint:
         raise ArtifactError(
