@@ -5,6 +5,7 @@ Nothing in a file is ever executed: safetensors cannot, and pickles are read wit
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from ..runtime.artifacts.artifact import IGNORE, printable
 from ..runtime.artifacts.files import whole, write_atomically
 from ..runtime.errors import ArtifactError, UsageError
 from ..runtime.text import shown
+from . import pickles
 from .classes import CLASS_SETS, ClassSet
 from .network import FastSCNN
 from .variant import PAPER, Variant
@@ -146,7 +148,8 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
             raise ArtifactError(
                 f"{path} is truncated or not safetensors ({shown(error):.300}); copy it again"
             ) from error
-    content = unpickled(path, data)
+    content = unpickled(path, data, inert=True)
+    expect_no_module(path, content)
     if isinstance(content, dict) and {"recipe", "module", "optimizer"} <= content.keys():
         raise ArtifactError(
             f"{path} is a training's state, from which fastscnn-train --resume goes on; expected weights. "
@@ -161,11 +164,12 @@ def _tensors(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]
     return {}, content
 
 
-def unpickled(path: Path, data: bytes | None = None) -> Any:
+def unpickled(path: Path, data: bytes | None = None, *, inert: bool = False) -> Any:
     """What `torch.save` wrote, without running any of it.
 
     Args:
         data: the file's bytes, where they have been read already.
+        inert: take files that hold objects of other libraries, too, as `pickles.Inert`; else they are refused.
 
     Raises:
         ArtifactError: damaged, of another origin, or with objects in it that only code could make.
@@ -177,12 +181,35 @@ def unpickled(path: Path, data: bytes | None = None) -> Any:
             warnings.simplefilter("ignore")  # of PyTorch, about what is old or odd in the file
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its parser meets
+        if inert:
+            with contextlib.suppress(Exception):  # then what PyTorch's reader said is told
+                _expect_stored(data)
+                return pickles.read(data)
         # The first sentence: after it PyTorch advises to load the file unsafely.
         reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
             f"{path} is damaged, not a PyTorch checkpoint, or holds more than tensors ({shown(reason):.200}); "
             "expected a state dict, saved with torch.save(network.state_dict(), path)"
         ) from error
+
+
+def expect_no_module(path: Path, content: Any) -> None:
+    """Refuse what `torch.save(network, path)` writes, by its reason.
+
+    Raises:
+        ArtifactError: names the class that the file wants to have made.
+    """
+    held = content.values() if isinstance(content, dict) else [content]
+    for value in held:
+        weights = isinstance(value, dict) and any(isinstance(inner, Tensor) for inner in value.values())
+        if weights or isinstance(value, Tensor):
+            return
+    module = next((v for v in held if isinstance(v, pickles.Inert) and v.name != pickles.Inert.name), None)
+    if module is not None:
+        raise ArtifactError(
+            f"{path} holds a whole object of {shown(module.name)}, pickled by torch.save(network, path), which only its own code "
+            "can make again; expected a state dict. Where it was made, write torch.save(network.state_dict(), path)"
+        )
 
 
 def _expect_stored(data: bytes) -> None:

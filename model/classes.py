@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 
 from ..runtime.artifacts.artifact import IGNORE
@@ -24,6 +25,16 @@ class ClassSet:
 
 def _class_set(name: str, colours: dict[str, Colour]) -> ClassSet:
     return ClassSet(name, tuple(colours), tuple(colours.values()))
+
+
+def made_colours(count: int) -> tuple[Colour, ...]:
+    """Colours for classes that have none, each as far from those before as steps by the golden ratio put it."""
+    found = []
+    for index in range(count):
+        hue, light = (index * 0.618034) % 1, (0.95, 0.7, 0.5)[index % 3]
+        red, green, blue = colorsys.hsv_to_rgb(hue, (0.75, 0.9, 0.55)[index // 3 % 3], light)
+        found.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(found)
 
 
 # Names, order and colours of cityscapesScripts' labels.py.

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..runtime import Segmenter
+from ..runtime import Segmenter, install
 from ..runtime.artifacts.artifact import Artifact
 from ..runtime.artifacts.files import write_atomically
-from ..runtime.backends.choice import DEVICES
 from ..runtime.commands import command
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame
@@ -54,7 +53,7 @@ class Scores:
             "class_iou": {name: _number(value) for name, value in zip(self.classes.classes, iou, strict=True)},
             "worst": [{"name": name, "mean_iou": _number(score)} for score, name in self.worst],
         }
-        if self.classes.name == CITYSCAPES.name:
+        if self.classes.classes == CITYSCAPES.classes:
             categories = self.confusion.category_iou(CITYSCAPES_CATEGORIES)
             found["category_iou"] = {name: _number(value) for name, value in categories.items()}
             found["mean_category_iou"] = _number(float(np.nanmean(list(categories.values()))))
@@ -62,7 +61,12 @@ class Scores:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command.parser("fastscnn-eval", "Score a checkpoint, an ONNX file or an engine on labelled images.")
+    parser = command.parser(
+        "fastscnn-eval",
+        "Score a checkpoint, an ONNX file or an engine on labelled images.",
+        "fastscnn-eval weights.safetensors --data camvid -o scores",
+        "fastscnn-eval model.onnx --data camvid --device cpu",
+    )
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="weights (.safetensors, .pth) or a file that runs (.onnx, .plan)"
     )
@@ -82,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--zero-skip", action="store_true", help="without the skip connection, the paper's ablation (checkpoints)"
     )
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to run on")
+    command.add_device(parser)
     command.add_trust(parser)
     parser.add_argument("--frames", type=command.positive, metavar="N", help="only the first N")
     parser.add_argument(
@@ -165,7 +169,7 @@ def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContext
             from .inference import Network
         except ImportError as error:
             raise DeviceError(
-                f"checkpoints need torch, which cannot be imported ({error}). Install: pip install 'fastscnn[train]'"
+                f"checkpoints need torch, which cannot be imported ({error}). Install: {install.command('train')}"
             ) from None
         network = Network(
             load(options.model, dataset.classes),
@@ -206,7 +210,7 @@ class _Exported(AbstractContextManager[Predict]):
 
 def _original_ids(dataset: Dataset) -> Labels:
     """Train id → the number that Cityscapes' server expects."""
-    if dataset.classes.name != CITYSCAPES.name:
+    if dataset.classes.classes != CITYSCAPES.classes:
         raise UsageError(f"--submission writes Cityscapes' ids, but the data has the classes of {dataset.classes.name}")
     table = np.zeros(256, np.uint8)
     table[: len(CITYSCAPES_IDS)] = CITYSCAPES_IDS

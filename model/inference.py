@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..runtime.artifacts.artifact import MINIMUM_SIDE
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, checked
 from .checkpoint import Checkpoint
 from .network import FastSCNN
+from .variant import MINIMUM_SIDE
 
 
 class Network:
@@ -31,7 +31,7 @@ class Network:
 
     Raises:
         DeviceError: "cuda" was asked for and is not there.
-        UsageError: a device of an inference engine.
+        UsageError: a device of an inference engine, or a resolution below 64 a side.
     """
 
     def __init__(
@@ -51,6 +51,10 @@ class Network:
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._network: FastSCNN = source.network.to(self._device)
         self._mean, self._std = np.array(source.mean, np.float32), np.array(source.std, np.float32)
+        if resolution and min(resolution) < MINIMUM_SIDE:
+            raise UsageError(
+                f"height={resolution[0]} width={resolution[1]} is too small for this network; expected {MINIMUM_SIDE} a side or more"
+            )
         self._resolution = resolution or source.resolution
         self._flip, self._scales = flip, tuple(scales)
         if zero_skip:

@@ -15,8 +15,26 @@ _LONGEST = 1 << 20  # bytes of a file
 _DEEPEST = 8  # of the values in each other; a recipe and a class list need 3
 
 
+_CONSTANTS = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}  # that keys are not
+
+
 class _Plain(yaml.SafeLoader):
     depth = 0
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused below, as no key that can be held
+            line = key.start_mark.line + 1
+            if key.tag in _CONSTANTS:
+                raise yaml.YAMLError(
+                    f"line {line}: {key.value!r} is {_CONSTANTS[key.tag]} in YAML; a name needs quotes: '{key.value}'"
+                )
+            if key.value in lines:
+                raise yaml.YAMLError(f"line {line}: {key.value!r} stands in line {lines[key.value]} already")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):

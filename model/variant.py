@@ -11,6 +11,7 @@ from typing import Any
 from ..runtime.artifacts.artifact import PROBABILITIES
 
 ACTIVATIONS = ("none", "relu", "relu6")
+MINIMUM_SIDE = 64  # of an image, pixels: at 1/32, below which pooling in bins finds nothing to tell apart
 PARTS = ("learning_to_downsample", "global_feature_extractor")  # after which an auxiliary head can stand
 
 Triple = tuple[float, float, float]

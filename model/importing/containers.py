@@ -12,19 +12,18 @@ from torch import Tensor
 
 from ...runtime.artifacts.artifact import printable
 from ...runtime.artifacts.files import whole
-from ...runtime.errors import ArtifactError
+from ...runtime.errors import ArtifactError, UsageError
 from ...runtime.text import shown
-from ..checkpoint import EXPECTED, MAXIMUM_BYTES, plain, unpickled
+from ..checkpoint import EXPECTED, MAXIMUM_BYTES, expect_no_module, plain, unpickled
 from . import paddle
 
-_WRAPPED = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "network",
-    "net",
-)  # under which training scripts keep the weights
-_PREFIXES = ("module.", "_orig_mod.")  # of several GPUs, of compiled networks
+# Under which training scripts keep the weights, the likeliest first.
+_WRAPPED = ("state_dict", "model_state_dict", "model", "network", "net")
+# Averaged ones, taken where there are no others, or where asked for.
+_AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")  # of several GPUs, compiled networks, Lightning
+_MOST = 0.9  # share of the names that a prefix must be before
+_COUNTERS = ("steps", "n_averaged")  # of averages, among the weights
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,11 @@ class Content:
     palette: tuple[tuple[int, int, int], ...] | None = None
 
 
-def read(path: Path) -> Content:
-    """Read `.pth`, `.pt`, `.pdparams` or `.safetensors`; nothing in the file is run.
+def read(path: Path, *, ema: bool = False) -> Content:
+    """Read `.pth`, `.pt`, `.ckpt`, `.pdparams` or `.safetensors`; nothing in the file is run.
+
+    Args:
+        ema: the averaged weights, where the file has others, too.
 
     Raises:
         ArtifactError: no such file, damaged, or without tensors.
@@ -51,19 +53,28 @@ def read(path: Path) -> Content:
     elif path.suffix == ".safetensors":
         content = _safetensors(path)
     else:
-        content = unpickled(path)
+        content = unpickled(path, inert=True)
+        expect_no_module(path, content)
     if not isinstance(content, Mapping):
         raise ArtifactError(f"{path} holds a {type(content).__name__}; expected a state dict of tensors by name")
-    wrapped = next((key for key in _WRAPPED if isinstance(content.get(key), Mapping)), None)
+    order = (*_AVERAGED, *_WRAPPED) if ema else (*_WRAPPED, *_AVERAGED)
+    inside = [key for key in order if isinstance(content.get(key), Mapping)]
+    wrapped = next((key for key in inside if _weights(content[key])), inside[0] if inside else None)
+    if ema and wrapped not in _AVERAGED:
+        raise UsageError(
+            f"{path} has no averaged weights ({', '.join(_AVERAGED)}); expected some for --ema. Leave it out"
+        )
     state = content if wrapped is None else content[wrapped]
     beside = () if wrapped is None else tuple(str(key) for key in content if key != wrapped)
-    strange = [f"{name!s:.80}" for name, value in state.items() if not isinstance(value, Tensor) or not plain(value)]
+    state = {str(name): value for name, value in state.items() if name not in _COUNTERS}
+    strange = [f"{name:.80}" for name, value in state.items() if not isinstance(value, Tensor) or not plain(value)]
     if strange or not state:
         raise ArtifactError(
             f"{path} has {', '.join(strange[:3]) or 'nothing'} where weights were expected; "
             "expected a state dict of tensors by name, alone or as 'state_dict'"
         )
-    tensors, prefix = _without_prefix({str(name): tensor for name, tensor in state.items()})
+    tensors, prefix, others = _without_prefix(state)
+    beside += others
     classes, palette = _meaning(content)
     return Content(tensors, prefix, beside, classes, palette)
 
@@ -78,12 +89,18 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path} is truncated or not safetensors ({shown(error):.300}); copy it again") from error
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    removed = ""
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), ""):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+def _weights(state: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in state.values())
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+    """Without what the weights' names begin with, and the few tensors that do not, such as a loss's own weights."""
+    removed, others = "", list[str]()
+    while prefix := next((p for p in _PREFIXES if sum(n.startswith(p) for n in tensors) > _MOST * len(tensors)), ""):
+        others += [name for name in tensors if not name.startswith(prefix)]
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         removed += prefix
-    return tensors, removed
+    return tensors, removed, tuple(others)
 
 
 def _meaning(content: Mapping[Any, Any]) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:

@@ -7,16 +7,19 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...runtime import install
 from ...runtime.commands import command
 from ...runtime.errors import ArtifactError, DeviceError, UsageError
-from ..classes import CLASS_SETS, ClassSet
+from ..classes import CLASS_SETS, ClassSet, made_colours
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser(
-        "fastscnn-import", "Convert a checkpoint of Tramac's Fast-SCNN, MMSegmentation or PaddleSeg, exactly."
+        "fastscnn-import",
+        "Convert a checkpoint of Tramac's Fast-SCNN, MMSegmentation or PaddleSeg, exactly.",
+        "fastscnn-import theirs.pth -o model.safetensors",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="weights (.pth, .pdparams); nothing in it is run")
     parser.add_argument(
@@ -28,15 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"what the train ids mean: {', '.join(CLASS_SETS)}, or a data set's classes.yaml; "
         "default: what the file says, else the known set of that size",
     )
+    parser.add_argument(
+        "--ema", action="store_true", help="take the file's averaged weights (ema_state_dict) where it has both kinds"
+    )
     return command.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    print(import_checkpoint(options.file, options.output, classes=options.classes))
+    print(import_checkpoint(options.file, options.output, classes=options.classes, ema=options.ema))
 
 
 def import_checkpoint(
-    source: str | Path, output: str | Path = "model.safetensors", *, classes: str | Path | None = None
+    source: str | Path,
+    output: str | Path = "model.safetensors",
+    *,
+    classes: str | Path | None = None,
+    ema: bool = False,
 ) -> Path:
     """Recognise, convert, check and write; gives the written file's path.
 
@@ -44,6 +54,7 @@ def import_checkpoint(
         source: a checkpoint of a known project.
         classes: name of a class set or path of a classes.yaml; None takes what the file says, else the known set of that
             size.
+        ema: take `ema_state_dict`, where the file has it beside `state_dict`.
 
     Raises:
         ArtifactError: not a checkpoint, of an unknown network, with tensors missing, left over or of another shape; by name.
@@ -57,13 +68,13 @@ def import_checkpoint(
     except ImportError as error:
         raise DeviceError(
             f"importing needs torch and safetensors, and {error.name} cannot be imported. "
-            "Install: pip install 'fastscnn[export]'"
+            f"Install: {install.command('export')}"
         ) from None
     path, target = Path(source), Path(output)
     if target.suffix != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors, by which a checkpoint of this project is known")
     command.expect_folder(target)
-    content = containers.read(path)
+    content = containers.read(path, ema=ema)
     found = converted(path, content)
     log.info("%s", found)
     class_set = _class_set(path, found.network.classes, content.classes, content.palette, classes)
@@ -106,8 +117,10 @@ def _class_set(
     if len(named) != count:
         raise ArtifactError(f"{path} names {len(named)} classes but has weights for {count}; it was edited or damaged")
     if palette is None:
-        raise UsageError(f"{path} names its classes without colours; give both with --classes and a classes.yaml")
-    return ClassSet(path.stem, named, palette)
+        log.warning(
+            "%s names its classes without colours: some were made; --classes and a classes.yaml give others", path
+        )
+    return ClassSet(path.stem, named, palette or made_colours(count))
 
 
 def _chosen(given: str | Path) -> ClassSet:
@@ -120,7 +133,7 @@ def _chosen(given: str | Path) -> ClassSet:
             return read_classes(Path(given))
         except ImportError as error:
             raise DeviceError(
-                f"{given} needs pyyaml, which cannot be imported ({error}). Install: pip install 'fastscnn[train]'"
+                f"{given} needs pyyaml, which cannot be imported ({error}). Install: {install.command('train')}"
             ) from None
     raise UsageError(
         f"class set {str(given)!r} is unknown; expected one of {', '.join(CLASS_SETS)}, or a classes.yaml."

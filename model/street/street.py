@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from ...runtime.frame import fitted
 from .ground import Ground, flat, shadow_of_box, shadow_of_tree
 from .layout import LOT, Lot, Thing, draws, lot, mover, plan_of
 from .objects import SQUARE, draw_cycle, draw_lamp, draw_person, draw_post, draw_sign, draw_traffic_light, plate
@@ -386,3 +387,9 @@ class Street:
                 kind,
                 light.on(-side, 0.0, 0.0),
             )
+
+
+def drawn(height: int, width: int, count: int) -> list[Image]:
+    """Frames of one street, uint8 (H, W, 3) BGR, 10 apart; also of sizes that a Street is too small for."""
+    street = Street(max(height, MINIMUM_SIDE), max(width, MINIMUM_SIDE))
+    return [fitted(street.frame(index * 10)[0], height, width) for index in range(count)]

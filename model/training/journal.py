@@ -8,10 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ...runtime import install
 from ...runtime.artifacts.files import write_atomically
 from .recipe import Recipe
 
-_TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's
+TRAINING = frozenset({"epoch", "loss", "learning_rate", "seconds"})  # the other columns are validation's
 BALANCED = "balanced_"  # before a score's name: after the recipe's last touch, which `balance` gives the weights
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Journal:
     def write(self, row: dict[str, float]) -> None:
         """`row` is the last of the history already, or what was added to that."""
         write_atomically(self._folder / "log.csv", as_csv(self._history).encode())
-        if not row.keys() <= _TRAINING or not (self._folder / "curves.png").exists():
+        if not row.keys() <= TRAINING or not (self._folder / "curves.png").exists():
             write_atomically(self._folder / "curves.png", curves(self._history))
         if self._board:
             for name, value in row.items():
@@ -71,8 +72,8 @@ def curves(history: list[dict[str, float]]) -> bytes:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
     left.plot([row["epoch"] for row in history], [row["loss"] for row in history])
     left.set(xlabel="epoch", ylabel="loss", title="training loss", ylim=(0, None))
-    scored = [row for row in history if not row.keys() <= _TRAINING]
-    hidden = (*_TRAINING, f"{BALANCED}iou_")
+    scored = [row for row in history if not row.keys() <= TRAINING]
+    hidden = (*TRAINING, f"{BALANCED}iou_")
     for name in dict.fromkeys(name for row in scored for name in row if not name.startswith(hidden)):
         chief = not name.startswith("iou_")
         points = [(row["epoch"], row[name]) for row in scored if name in row]
@@ -98,6 +99,6 @@ def _board(folder: Path, epochs: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.warning("no TensorBoard logs: pip install tensorboard (part of fastscnn[train])")
+        log.warning("no TensorBoard logs; install them with: %s", install.command("train"))
         return None
     return SummaryWriter(str(folder), purge_step=epochs or None)

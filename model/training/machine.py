@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import distributed
 
 from ...runtime.errors import DeviceError, UsageError
+from .fate import Fate
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,20 @@ class Machine:
         if self.world > 1:
             distributed.barrier()
 
-    def leave(self) -> None:
-        if self.world > 1:
-            distributed.destroy_process_group()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Whatever ends one process ends all, within seconds, and the one that it happened to tells why."""
+        if self.world == 1:
+            yield
+            return
+        fate = Fate(self.rank)
+        try:
+            yield
+        except BaseException as error:
+            fate.shared(error)
+        finally:
+            fate.close()
+        distributed.destroy_process_group()
 
 
 def enter(recipe: Recipe) -> Machine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ...runtime.artifacts.artifact import MINIMUM_SIDE
 from ...runtime.commands.command import MAXIMUM_SIDE, did_you_mean
 from ...runtime.errors import UsageError
+from ..variant import MINIMUM_SIDE
 
 SHIPPED = Path(__file__).parent / "recipes"
 TUNABLE = frozenset(
@@ -32,7 +33,7 @@ class Recipe:
     task: Literal["segmentation", "classification"] = "segmentation"  # classification: ImageNet pre-training
     coarse: bool = False  # beside the fine labels Cityscapes' coarse ones (train_extra)
     street: int = 0  # drawn street frames beside the data set's own, per epoch
-    weights: str | None = None  # checkpoint to start from: of segmentation, or of pre-training
+    weights: str | None = None  # checkpoint to start from; "shipped": those trained on CamVid, for research
     seed: int = 0
 
     epochs: int = 1000
@@ -112,18 +113,23 @@ class Recipe:
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """From a YAML file, or the name of a recipe that ships, and `key=value` texts that win over it.
 
+        A file that lies in a data set, beside its classes.yaml, means that data set.
+
         Raises:
             UsageError: no such file or recipe, not YAML, unknown keys, values of the wrong type.
         """
         from ..plain_yaml import parse, read
 
+        found = _found(Path(path))
         try:
-            content: Any = read(_found(Path(path)))
+            content: Any = read(found)
         except UsageError as error:
             raise UsageError(f"{path} cannot be read as YAML ({error}); expected `key: value` lines") from error
         values = {} if content is None else content
         if not isinstance(values, dict):
             raise UsageError(f"{path} holds a {type(values).__name__}; expected `key: value` lines")
+        if (found.parent / "classes.yaml").is_file():
+            values = {"data": str(found.parent), **values}
         for text in overrides:
             key, equals, value = text.partition("=")
             if not equals:
@@ -145,9 +151,10 @@ class Recipe:
         made = {}
         for key, value in values.items():
             if key not in annotations:
+                usual = _USUAL.get(str(key))
+                meant = f" Did you mean {usual!r}?" if usual else did_you_mean(str(key), list(annotations))
                 raise UsageError(
-                    f"{key!r:.80} is not a field of a recipe.{did_you_mean(str(key), list(annotations))} "
-                    f"The fields are {', '.join(annotations)}"
+                    f"{key!r:.80} is not a field of a recipe.{meant} The fields are {', '.join(annotations)}"
                 )
             made[key] = _converted(key, value, annotations[key])
         return cls(**{"data": "", **made})
@@ -162,10 +169,31 @@ class Recipe:
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+_AS_IN = {"crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2"}
+
+
 def _sides(size: tuple[int, int]) -> bool:
     return all(MINIMUM_SIDE <= side <= MAXIMUM_SIDE for side in size)
 
 
+# What other programs call a field.
+_USUAL = {
+    "lr": "learning_rate", "learning-rate": "learning_rate", "base_lr": "learning_rate", "batch_size": "batch", "bs": "batch",
+    "batchsize": "batch", "epoch": "epochs", "max_epochs": "epochs", "n_epochs": "epochs", "wd": "weight_decay",
+    "crop_size": "crop", "size": "crop", "img_size": "crop", "imgsz": "crop", "res": "resolution", "input_size": "resolution",
+    "num_workers": "workers", "optim": "optimizer", "pretrained": "weights", "checkpoint": "weights", "init": "weights",
+    "dataset": "data", "root": "data", "data_root": "data", "hflip": "flip", "color_jitter": "brightness",
+    "val_interval": "evaluate_every", "eval_every": "evaluate_every",
+}  # fmt: skip
 _COLOUR = ("brightness", "contrast", "channel_noise")
 
 
@@ -191,11 +219,11 @@ def _converted(name: str, value: Any, annotation: Any) -> Any:
             return value
         raise UsageError(f"{name} is {value!r:.80}; expected {' or '.join(map(str, inner))}")
     if origin is tuple:
+        if isinstance(value, str):  # as one writes it on a command line
+            value = [_number(part) for part in re.split(r"\s*[x×,]\s*|\s+", value.strip().strip("[]()"))]
         if isinstance(value, (list, tuple)) and len(value) == len(inner):
             return tuple(_converted(name, v, i) for v, i in zip(value, inner, strict=True))
-        raise UsageError(
-            f"{name} is {value!r:.80}; expected {len(inner)} numbers, as in [{', '.join(['512'] * len(inner))}]"
-        )
+        raise UsageError(f"{name} is {value!r:.80}; expected {len(inner)} numbers, as in {_AS_IN[name]}")
     if annotation is float and not isinstance(value, bool):
         try:
             return float(value)

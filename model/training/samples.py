@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from ...runtime.errors import SourceError, UsageError
+from ...runtime.errors import SourceError, TrainingError, UsageError
 from ...runtime.frame import Frame
 from ...runtime.media.sources import IMAGES, read_image
 from .. import datasets
@@ -23,6 +26,9 @@ from ..street import Street
 from .augment import centred, draw, image_view, label_view, pasted
 from .recipe import Recipe
 
+log = logging.getLogger(__name__)
+
+SHARED_MEMORY = "/dev/shm"
 _MARGIN = 8 / 7  # ImageNet's usual 256 for a crop of 224: the short side before the crop
 Item = tuple[Tensor, Tensor, str]  # uint8 (H, W, 3) BGR; labels uint8 (h, w), or a class int64 (); name
 
@@ -33,6 +39,7 @@ class Views(Dataset[Item], ABC):
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.epoch = 0  # set before an epoch's loader is made: its workers are copies
+        self.piped: bool | None = None  # whether batches come through pipes; decided once
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -47,7 +54,8 @@ class Segmentation(Views):
     def __init__(self, recipe: Recipe, labelled: Sequence[datasets.Dataset]) -> None:
         super().__init__(recipe)
         self.classes: ClassSet = labelled[0].classes
-        if recipe.street and self.classes.name not in CLASS_SETS:
+        self._drawable = next((s.name for s in CLASS_SETS.values() if s.classes == self.classes.classes), "")
+        if recipe.street and not self._drawable:
             raise UsageError(
                 f"street is {recipe.street}, but drawn streets have the classes of {' or '.join(CLASS_SETS)}, not of "
                 f"{self.classes.name}; expected street=0"
@@ -79,12 +87,19 @@ class Segmentation(Views):
         """The classes with less than half of an equal share of the pixels."""
         return np.flatnonzero(self.shares() < 0.5 / len(self.classes)).astype(np.uint8)
 
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """(256,) pixels of each train id in the label files, street frames left out; reads all of them, once.
+
+        Raises:
+            SourceError: the first that cannot be read.
+        """
+        with ThreadPoolExecutor(4, "fastscnn-labels") as pool:  # decoding releases the interpreter
+            return sum(pool.map(_counted, self._samples), np.zeros(256, np.int64))
+
     def shares(self) -> NDArray[np.float64]:
         """(C,) share of each class in the labelled pixels of the data set, street frames left out."""
-        counts = np.zeros(256, np.int64)
-        for dataset, sample in self._samples:
-            counts += np.bincount(dataset.table[datasets.read_numbers(sample.label)].ravel(), minlength=256)
-        found = counts[: len(self.classes)].astype(np.float64)
+        found = self.counts[: len(self.classes)].astype(np.float64)
         return found / max(found.sum(), 1)
 
     def _read(self, index: int) -> tuple[Frame, NDArray[np.uint8], str]:
@@ -94,9 +109,14 @@ class Segmentation(Views):
         place = index - len(self._samples)
         if place not in self._streets:  # drawn once by each process; a street of its own for every frame
             height, width = self.recipe.resolution or self.recipe.crop
-            street = Street(height, width, seed=self.recipe.seed + place, classes=self.classes.name)
+            street = Street(height, width, seed=self.recipe.seed + place, classes=self._drawable)
             self._streets[place] = street.frame(17 * place)
         return *self._streets[place], f"street {place}"
+
+
+def _counted(pair: tuple[datasets.Dataset, datasets.Sample]) -> NDArray[np.int64]:
+    dataset, sample = pair
+    return np.bincount(dataset.labels(sample).ravel(), minlength=256)
 
 
 class Classification(Views):
@@ -146,6 +166,8 @@ def batches(views: Views, epoch: int, rank: int, world: int) -> Iterator[Any]:
         views, num_replicas=world, rank=rank, shuffle=True, seed=recipe.seed, drop_last=True
     )
     sampler.set_epoch(epoch)
+    if views.piped is None:
+        views.piped = bool(recipe.workers) and shared_memory_is_small(recipe)
     pinned = torch.cuda.is_available() and recipe.device != "cpu"
     loader: DataLoader[Any] = DataLoader(
         views,
@@ -154,11 +176,51 @@ def batches(views: Views, epoch: int, rank: int, world: int) -> Iterator[Any]:
         num_workers=recipe.workers,
         drop_last=True,
         pin_memory=pinned,
+        collate_fn=through_pipes if views.piped else None,
     )
     try:
-        yield from loader
+        for images, target, names in loader:
+            yield torch.as_tensor(images), torch.as_tensor(target), names
     except SourceError as error:
         if "DataLoader worker" not in str(error):
             raise
         last = str(error).strip().splitlines()[-1]  # the worker's traceback ends with what it said
         raise SourceError(last.partition(": ")[2] or last) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        free = shared_memory()
+        raise TrainingError(
+            f"a process that loads data was killed, or had no memory to hand its images over ({SHARED_MEMORY} has "
+            f"{'none' if free is None else f'{free >> 20:,} MB'} free); expected it to stay alive. Go on with --resume and workers=0, "
+            "or give the machine more memory (docker run --shm-size=8g)"
+        ) from error
+
+
+def shared_memory() -> int | None:
+    """Free bytes where worker processes lay images for this one; None where there is no such place."""
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None
+
+
+def shared_memory_is_small(recipe: Recipe) -> bool:
+    """Whether batches of this size would not fit, as with Docker's 64 MB: the kernel then kills whoever writes there."""
+    height, width = recipe.crop
+    ahead = recipe.workers * 2 + 1  # batches: what PyTorch loads in advance, and the one in use
+    needed = ahead * recipe.batch * height * width * (3 + 1)
+    free = shared_memory()
+    if free is None or free >= needed:
+        return False
+    log.warning(
+        "%s has %d MB free and %d workers want %d MB: batches go through pipes, a little slower (Docker: --shm-size)",
+        SHARED_MEMORY, free >> 20, recipe.workers, needed >> 20,
+    )  # fmt: skip
+    return True
+
+
+def through_pipes(items: Sequence[Item]) -> tuple[NDArray[np.uint8], NDArray[Any], list[str]]:
+    """A batch as arrays, which are sent as bytes; tensors would be laid into shared memory."""
+    images, targets, names = zip(*items, strict=True)
+    return np.stack([i.numpy() for i in images]), np.stack([t.numpy() for t in targets]), list(names)

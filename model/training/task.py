@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..evaluate import evaluate
 from ..inference import Network
 from ..network import FastSCNN, WithAuxiliaryHeads
 from .balance import balance
+from .check import expect_trainable
 from .pretraining import Classifier, load_trunk
 from .recipe import Recipe
 from .samples import Classification, Segmentation, Views
@@ -34,6 +36,11 @@ class Task(ABC):
     views: Views
     module: nn.Module  # what is trained
     score: str  # the figure of `validate` that chooses the best weights
+    classes: list[str]  # names in the order of their ids
+
+    @abstractmethod
+    def check(self) -> None:
+        """Look at the data before hours are spent on them; warns, or raises SourceError."""
 
     @abstractmethod
     def losses(self, outputs: Any, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
@@ -64,12 +71,24 @@ class SegmentationTask(Task):
         if recipe.coarse:
             labelled.append(open_dataset(recipe.data, "train_extra", coarse=True))
         self._validation: Dataset = open_dataset(recipe.data, "val")
+        self._stored: tuple[int, int] | None = (
+            None  # height, width of the validation images where all agree; by `check`
+        )
         self.views = views = Segmentation(recipe, labelled)
+        self.classes = list(views.classes.classes)
         network = FastSCNN(len(views.classes))
         if recipe.weights:
-            load_trunk(network, Path(recipe.weights))
+            load_trunk(network, checkpoint.SHIPPED if recipe.weights == "shipped" else Path(recipe.weights))
         self.module = WithAuxiliaryHeads(network)
-        self._weights = class_weights(views.shares(), recipe.class_weights) if recipe.class_weights else None
+
+    @cached_property
+    def _weights(self) -> Tensor | None:
+        assert isinstance(self.views, Segmentation)
+        return class_weights(self.views.shares(), self._recipe.class_weights) if self._recipe.class_weights else None
+
+    def check(self) -> None:
+        assert isinstance(self.views, Segmentation)
+        self._stored = expect_trainable(self._recipe, self._fine, self.views.counts, self._validation)
 
     def losses(self, outputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
         weights = None if self._weights is None else self._weights.to(target.device)
@@ -113,7 +132,8 @@ class SegmentationTask(Task):
     def _result(self, module: nn.Module) -> Checkpoint:
         assert isinstance(module, WithAuxiliaryHeads)
         network = copy.deepcopy(module.network).eval()
-        return Checkpoint(network, self.views.classes, resolution=self._recipe.resolution)  # type: ignore[attr-defined]
+        assert isinstance(self.views, Segmentation)
+        return Checkpoint(network, self.views.classes, resolution=self._recipe.resolution or self._stored)
 
 
 class ClassificationTask(Task):
@@ -130,7 +150,11 @@ class ClassificationTask(Task):
             raise UsageError(
                 f"train and val of {recipe.data} have different classes ({', '.join(strange[:5])}); expected the same folders"
             )
+        self.classes = list(views.names)
         self.module = Classifier(len(views.names), recipe.dropout)
+
+    def check(self) -> None:
+        """Nothing more: a class is a folder, and folders were looked at."""
 
     def losses(self, outputs: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
         total = F.cross_entropy(outputs.float(), target, reduction="sum")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,7 +22,7 @@ from ...runtime.artifacts.files import write_atomically
 from ...runtime.commands.command import make_folder
 from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ..checkpoint import BEST, unpickled
-from .journal import BALANCED, Journal
+from .journal import BALANCED, TRAINING, Journal
 from .machine import Machine
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
@@ -30,7 +31,7 @@ from .task import normalised, open_task
 
 log = logging.getLogger(__name__)
 
-STATE = "last.pt"
+STATE, FINAL = "last.pt", "final.safetensors"
 
 
 class Trainer:
@@ -47,7 +48,8 @@ class Trainer:
         resume: go on from `last.pt` if it is there.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or one of another recipe; the data set is not there.
+        UsageError: the folder holds a run and `resume` is off, or one of another recipe or classes; the data set is not there.
+        SourceError: labels or validation images that cannot be read, or that leave nothing to learn or to score.
         ArtifactError: a state or weights that are damaged.
     """
 
@@ -56,10 +58,17 @@ class Trainer:
         state = None
         if machine.main:
             state = _state(folder / STATE, recipe, resume)
-            make_folder(folder)
         state = machine.from_main(state)  # other machines need not see the folder
         torch.manual_seed(recipe.seed)
         self.task = open_task(replace(recipe, weights=None) if state else recipe)
+        if state and state.get("classes", self.task.classes) != self.task.classes:
+            raise UsageError(
+                f"{folder / STATE} was trained on the classes {', '.join(state['classes'])}; now they are "
+                f"{', '.join(self.task.classes)}. Restore their order, or start in a new folder"
+            )
+        if machine.main:
+            self.task.check()
+        machine.wait()
         self.steps = len(self.task.views) // machine.world // (recipe.batch // machine.world)
         if not self.steps:
             raise UsageError(
@@ -80,6 +89,9 @@ class Trainer:
         if state:
             self._restore(state)
         self._wrapped: nn.Module = DistributedDataParallel(module) if machine.world > 1 else module
+        self._found = folder.exists()
+        if machine.main:
+            make_folder(folder)  # before hours of work end at it, and after all that a start can fail at
 
     def run(self) -> list[dict[str, float]]:
         """Train to the recipe's last epoch; gives one row of figures per epoch.
@@ -89,6 +101,17 @@ class Trainer:
             OutputError: the folder cannot be written.
             SourceError: an image or label that cannot be read.
         """
+        try:
+            return self._run()
+        except BaseException:
+            if self.machine.main and not self.epoch and not self._found:
+                # A recipe and empty logs, from which nobody could go on.
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def _run(self) -> list[dict[str, float]]:
+        if self.history and self._due() and self.history[-1].keys() <= TRAINING:
+            self._score()  # it ended after the state of that epoch and before its validation
         journal = Journal(self.folder, self.recipe, self.history) if self.machine.main else None
         bar = tqdm(
             total=self.recipe.epochs * self.steps,
@@ -99,16 +122,23 @@ class Trainer:
         with bar, journal or nullcontext():
             while self.epoch < self.recipe.epochs:
                 bar.set_description(f"epoch {self.epoch + 1}/{self.recipe.epochs}")
-                row = self._train(bar)
-                if self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs:
-                    row |= self._validate()
-                self.history.append(row)
+                self.history.append(self._train(bar))
+                self._save()  # a validation can fail, and the epoch is not to be lost with it
+                if self._due():
+                    self._score()
                 if journal:
-                    self._save()
-                    journal.write(row)
-                    log.info("%s", _as_text(row))
+                    journal.write(self.history[-1])
+                    log.info("%s", _as_text(self.history[-1]))
             self._finish(journal)
         return self.history
+
+    def _due(self) -> bool:
+        """Whether the epoch just trained is one to validate."""
+        return self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs
+
+    def _score(self) -> None:
+        self.history[-1] |= self._validate()
+        self._save()
 
     @property
     def result(self) -> nn.Module:
@@ -194,7 +224,7 @@ class Trainer:
                 row = {BALANCED + name: score for name, score in scores.items()}
                 self.history[-1] |= row  # not in the state: from there it is balanced again
                 journal.write({"epoch": self.epoch, **row})
-            self.task.save(self.result, self.folder / "final.safetensors")
+            self.task.save(self.result, self.folder / FINAL)
         self.machine.wait()
 
     def _validate(self) -> dict[str, float]:
@@ -211,7 +241,10 @@ class Trainer:
         return scores
 
     def _save(self) -> None:
+        if not self.machine.main:
+            return
         state = {
+            "classes": self.task.classes,
             "recipe": self.recipe.as_dict(),
             "epoch": self.epoch,
             "best": self.best,
@@ -233,6 +266,7 @@ class Trainer:
                 self._average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
+            self._take_rate()
             if self._amp and state["scaler"]:  # a run from a CPU has none
                 self._scaler.load_state_dict(state["scaler"])
             self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
@@ -241,6 +275,13 @@ class Trainer:
                 f"{self.folder / STATE} does not fit this recipe and version ({str(error).splitlines()[0]}); start in a new folder"
             ) from error
         log.info("going on after epoch %d of %d", self.epoch, self.recipe.epochs)
+
+    def _take_rate(self) -> None:
+        """The recipe's, which may be another than the state's where it is constant."""
+        for group in self._optimizer.param_groups:
+            group["lr"] *= self.recipe.learning_rate / group["initial_lr"]
+            group["initial_lr"] = self.recipe.learning_rate
+        self._schedule.base_lrs = [self.recipe.learning_rate] * len(self._optimizer.param_groups)
 
 
 def _state(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
@@ -254,10 +295,19 @@ def _state(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
     if not isinstance(state, dict) or not isinstance(state.get("recipe"), dict):
         raise ArtifactError(f"{path} is not a training state of this project; start in a new folder")
     known = Recipe.of(state["recipe"])
-    if changed := known.differing(recipe):
+    changed = known.differing(recipe)
+    if changed and not (known.power == recipe.power == 0 and set(changed) <= {"epochs", "learning_rate"}):
         listed = ", ".join(f"{name}={getattr(known, name)!r} (now {getattr(recipe, name)!r})" for name in changed)
+        best = path.with_name(BEST)
+        onwards = f"weights={best}" if known.task == "segmentation" and best.exists() else "the recipe that it had"
+        rate = {"epochs", "learning_rate"} & set(changed)
+        why = ", because the rate falls with the share of all epochs that is done" if rate else ""
         raise UsageError(
-            f"{path} was trained with {listed}; expected the same recipe. Restore it, or start in a new folder"
+            f"{path} was trained with {listed}; expected the same recipe{why}. Restore it, or start in a new folder, with {onwards}"
+        )
+    if changed:
+        log.warning(
+            "going on with %s: the rate is constant", ", ".join(f"{name}={getattr(recipe, name)}" for name in changed)
         )
     return state
 

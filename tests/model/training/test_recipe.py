@@ -50,7 +50,7 @@ def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> N
         ("epochs=true", "expected a whole number"),
         ("epochs=0", "epochs is 0; expected 1 or more"),
         ("flip=1", "expected true or false"),
-        ("crop=512", r"expected 2 numbers, as in \[512, 512\]"),
+        ("crop=512", "expected 2 numbers, as in 512x1024"),
         ("crop=[32, 512]", "crop is .*expected both from 64 to 16384"),
         ("scales=[2, 1]", "scales is"),
         ("optimizer=adam", "expected sgd or adamw"),
@@ -90,3 +90,26 @@ def test_fields_that_make_another_run_are_told_from_those_that_do_not() -> None:
     recipe = Recipe("/x")
     assert recipe.differing(Recipe("/x", workers=4, threads=1)) == []
     assert recipe.differing(Recipe("/x", epochs=2, seed=1)) == ["seed", "epochs"]
+
+
+def test_lists_and_names_as_users_write_them() -> None:
+    for text in ("crop=128x256", "crop=128×256", "crop=128,256", "crop=[128, 256]", "crop=128, 256", "crop=(128,256)"):
+        assert Recipe.read("cityscapes", ["data=x", text]).crop == (128, 256)
+    assert Recipe.read("cityscapes", ["data=x", "scales=0.75,1.5"]).scales == (0.75, 1.5)
+    for text, says in (
+        ("crop=128", "crop is 128; expected 2 numbers, as in 512x1024"),
+        ("crop=128x", "expected 2 numbers, as in 512x1024|crop is ''"),
+        ("lr=0.1", "Did you mean 'learning_rate'"),
+        ("batch_size=4", "Did you mean 'batch'"),
+        ("num_workers=4", "Did you mean 'workers'"),
+        ("epoch=4", "Did you mean 'epochs'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            Recipe.read("cityscapes", ["data=x", text])
+
+
+def test_a_recipe_in_a_data_set_means_that_data_set(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text("classes: {a: [0, 0, 0], b: [1, 1, 1]}")
+    (tmp_path / "recipe.yaml").write_text("epochs: 3\n")
+    assert Recipe.read(tmp_path / "recipe.yaml").data == str(tmp_path)
+    assert Recipe.read(tmp_path / "recipe.yaml", ["data=/other"]).data == "/other"

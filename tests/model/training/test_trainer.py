@@ -23,6 +23,7 @@ from fastscnn.model.training import Recipe
 from fastscnn.model.training.journal import Journal
 from fastscnn.model.training.machine import enter
 from fastscnn.model.training.trainer import Trainer
+from fastscnn.runtime import install
 from fastscnn.runtime.errors import ArtifactError, TrainingError, UsageError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -321,7 +322,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert done.returncode == 4
-    assert "pip install 'fastscnn[train]'" in done.stderr and "Traceback" not in done.stderr
+    assert install.command("train") in done.stderr and "Traceback" not in done.stderr
 
 
 def test_classes_of_pretraining_must_be_the_same_in_both_splits(tmp_path: Path) -> None:
