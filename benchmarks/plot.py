@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime import install
 from ..runtime.artifacts.files import write_atomically
 from ..runtime.errors import DeviceError, UsageError
 
@@ -27,7 +28,7 @@ def expect_format(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected a picture: {', '.join(FORMATS)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise DeviceError("--plot needs matplotlib: pip install 'fastscnn[plot]'")
+        raise DeviceError(f"--plot needs matplotlib: {install.command('plot')}")
 
 
 def plot_latencies(path: Path, latencies: Mapping[str, NDArray[np.float64]], title: str) -> None:

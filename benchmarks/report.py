@@ -36,8 +36,9 @@ _ALIKE = (
 
 def describe_model(artifact: Artifact) -> str:
     weights = "trained weights" if artifact.trained else "random weights"
+    network = "" if artifact.network == "Fast-SCNN" else f"{artifact.network}, "
     return (
-        f"{artifact.head} head, {artifact.precision}, {artifact.input} input, height={artifact.height} width={artifact.width} "
+        f"{network}{artifact.head} head, {artifact.precision}, {artifact.input} input, height={artifact.height} width={artifact.width} "
         f"batch={artifact.batch}, {len(artifact.classes)} classes ({artifact.class_set}), {weights}"
     )
 

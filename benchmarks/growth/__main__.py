@@ -1,3 +1,5 @@
+"""`python -m fastscnn.benchmarks.growth`."""
+
 from .cli import main
 
 raise SystemExit(main())

@@ -1,3 +1,5 @@
+"""`python -m fastscnn.benchmarks.peers`."""
+
 from .cli import main
 
 raise SystemExit(main())

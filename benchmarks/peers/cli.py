@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...export import export
+from ...runtime import install
 from ...runtime.artifacts import onnx_file
 from ...runtime.artifacts.artifact import Artifact
 from ...runtime.artifacts.files import write_atomically
@@ -124,7 +125,7 @@ def agreement(opened: Sequence[Competitor], frames: list[Frame]) -> dict[str, fl
     reference = next((one for one in opened if one.run is not None and not one.ours), None)
     if reference is None:
         raise ParityError(
-            "no peer is installed, so there is nothing to compare with: pip install 'fastscnn[export,openvino]'"
+            f"no peer is installed, so there is nothing to compare with: {install.command('export,openvino')}"
         )
     shares: dict[str, list[float]] = {one.name: [] for one in opened if one.run is not None}
     for frame in frames:

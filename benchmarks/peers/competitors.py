@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime import Segmenter
+from ...runtime import Segmenter, privacy
 from ...runtime.artifacts.artifact import Artifact
-from ...runtime.backends.logits import first_line
 from ...runtime.backends.openvino import VARIANTS
 from ...runtime.errors import FastSCNNError
 from ...runtime.frame import Frame, InputLayout, checked, fitted
+from ...runtime.text import first_line
 from ..baseline import InGraph, usual_graph
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,7 @@ def _onnxruntime(model: Path, threads: int) -> Run:
 
 def _openvino(model: Path, precision: str, threads: int) -> Run:
     """As OpenVINO's documentation shows it, without copies of input and result."""
-    import openvino
-
+    openvino = privacy.engine("openvino")
     graph, artifact, _ = usual_graph(model)
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
