@@ -6,7 +6,17 @@ BIN := $(VENV)/bin
 INPUT ?=
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test check format lint types audit fuzz faults soak sbom clean
+.PHONY: demo test test-ros check format lint types audit docs pictures dist triton fuzz faults soak others parsers touched sbom clean
+.PHONY: test-floor test-newest test-robot test-machines arm64
+
+# Interpreters and packages of the oldest and the newest machine; name others with make test-floor OLDEST=…
+OLDEST ?= $(shell $(PYTHON) tests/support/pythons.py 3.10)
+NEWEST ?= $(shell $(PYTHON) tests/support/pythons.py 3.13)
+ROBOT ?= $(VENV)/robot-tests/bin/python
+# What differs between machines above all: each command, engines, files that break off, signals.
+TELLING := tests/machines tests/runtime/test_segmenter.py tests/runtime/test_limits.py tests/runtime/media/test_containers.py \
+	tests/runtime/commands/test_signals.py
+WITHOUT_TORCH = -m pytest -p no:cacheprovider -m 'not torch' $(or $(TESTS),tests/runtime tests/machines)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m fastscnn.benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
@@ -15,7 +25,11 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
-check: lint types test audit
+# The node, bags and fleets beside the real ROS 2 and Ray, in an environment of their own.
+test-ros: $(VENV)/.dev
+	$(BIN)/python tests/ros/run.py $(VENV)/ros $(TESTS)
+
+check: lint types test test-ros docs audit
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -32,9 +46,57 @@ types: $(VENV)/.dev
 	cd $(VENV)/types && ../bin/mypy --config-file ../../pyproject.toml \
 		-p fastscnn.runtime -p fastscnn.model -p fastscnn.export -p fastscnn.benchmarks
 
+# The machines that are promised, beside the one of CI; benchmarks/results/machines.md holds what they gave.
+# The lowest version of every direct dependency, on the oldest Python.
+test-floor: $(VENV)/.floor
+	OMP_NUM_THREADS=1 $(VENV)/floor/bin/python $(WITHOUT_TORCH)
+
+# The newest of all, on the newest Python that they have.
+test-newest: $(VENV)/.newest
+	OMP_NUM_THREADS=1 $(VENV)/newest/bin/python $(WITHOUT_TORCH)
+
+# What needs no PyTorch, anywhere: on a board with the system's packages, make test-robot ROBOT=python3.
+test-robot: $(if $(filter $(VENV)/%,$(ROBOT)),$(VENV)/.robot-tests)
+	OMP_NUM_THREADS=1 $(ROBOT) $(WITHOUT_TORCH)
+
+# ARM64 by emulation: the robot's install, the doctor, labels beside this machine's, and the tests that need no PyTorch.
+arm64: $(VENV)/.dev
+	$(BIN)/python tests/support/arm64.py $(if $(TESTS),$(TESTS),tests/runtime tests/machines)
+
+# What CI has time for, of all three.
+test-machines:
+	$(MAKE) test-floor test-newest TESTS="$(TELLING)"
+	$(MAKE) arm64 TESTS="tests/runtime/decode/test_decode.py tests/runtime/media/test_containers.py"
+
 # Known vulnerabilities of what constraints.txt pins; says so and passes where no service answers.
 audit: $(VENV)/.tools
 	$(VENV)/tools/bin/python tests/audit.py $(VENV)/tools/bin/pip-audit
+
+# The site, in site/; a broken link or an unknown name ends it.
+docs: $(VENV)/.docs
+	mkdir -p $(VENV)/docs-source/fastscnn
+	for part in __init__.py version.py commands.py runtime model export benchmarks; do \
+		ln -sfn ../../../$$part $(VENV)/docs-source/fastscnn/$$part; done
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
+
+# The pictures of README and docs; of the clip that INPUT names, or of a drawn street.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m fastscnn.benchmarks.pictures $(if $(INPUT),--clip "$(INPUT)")
+
+# Wheel and source, checked, installed where there is nothing, and tried there.
+dist: $(VENV)/.tools
+	rm -rf dist
+	$(VENV)/tools/bin/python -m build --outdir dist . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	$(VENV)/tools/bin/twine check --strict dist/*
+	$(VENV)/tools/bin/check-wheel-contents dist/*.whl
+	tests/dist.sh $(PYTHON) dist
+
+# examples/triton in the real server, which nvidia-pytriton carries; it wants NumPy 1.
+triton: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/triton
+	$(VENV)/triton/bin/python -m pip --disable-pip-version-check install --quiet \
+		'nvidia-pytriton>=0.7,<1' 'numpy<2' 'opencv-python>=4.8,<5' 'onnxruntime>=1.17,<2' .
+	$(BIN)/python -m pytest tests/examples/test_triton.py
 
 # The long versions of what CI runs for seconds; benchmarks/results/reliability.md holds what they found.
 fuzz: $(VENV)/.dev
@@ -46,6 +108,19 @@ faults: $(VENV)/.dev
 # One pool of memory: glibc otherwise keeps up to eight a core, which fill for an hour and hide what leaks.
 soak: $(VENV)/.dev
 	MALLOC_ARENA_MAX=1 nice -n 19 $(BIN)/python -m fastscnn.benchmarks.soak --minutes $(or $(MINUTES),60)
+
+# Software of others that tests use where it is there: tools that change ONNX files, and the parsers that tell most.
+others: $(VENV)/.dev
+	$(BIN)/python -m fastscnn.benchmarks.tools --install
+	$(BIN)/python -m fastscnn.benchmarks.parsers --install --parsers opencv-python-headless-4.8.0.76 \
+		opencv-python-headless-5.0.0.93 tract-0.23.9 ncnn-1.0.20261020
+
+# All parsers, and all tools on all kinds of files; benchmarks/results/parsers.md and touched.md hold what they found.
+parsers: $(VENV)/.dev
+	$(BIN)/python -m fastscnn.benchmarks.parsers
+
+touched: $(VENV)/.dev
+	$(BIN)/python -m fastscnn.benchmarks.tools
 
 # What a robot's install consists of, as CycloneDX.
 sbom: $(VENV)/.tools
@@ -65,10 +140,32 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.floor: pyproject.toml tests/support/floor.py
+	$(or $(OLDEST),$(error no Python 3.10 on this machine; name one: make $@ OLDEST=…)) -m venv --clear $(VENV)/floor
+	$(VENV)/floor/bin/python tests/support/floor.py cpu convert openvino test > $(VENV)/floor.txt
+	$(VENV)/floor/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(VENV)/floor.txt --editable '.[cpu,convert,openvino,test]'
+	touch $@
+
+$(VENV)/.newest: pyproject.toml
+	$(or $(NEWEST),$(error no Python 3.13 on this machine; name one: make $@ NEWEST=…)) -m venv --clear $(VENV)/newest
+	$(VENV)/newest/bin/python -m pip --disable-pip-version-check install --quiet --upgrade --editable '.[cpu,convert,openvino,test]'
+	touch $@
+
+$(VENV)/.robot-tests: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/robot-tests
+	$(VENV)/robot-tests/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[cpu,test]'
+	touch $@
+
 $(VENV)/.tools: | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/tools
-	$(VENV)/tools/bin/python -m pip --disable-pip-version-check install --quiet 'pip-audit>=2.7,<3' 'cyclonedx-bom>=5,<8'
+	$(VENV)/tools/bin/python -m pip --disable-pip-version-check install --quiet 'pip-audit>=2.7,<3' 'cyclonedx-bom>=5,<8' \
+		'build>=1.2,<2' 'twine>=6,<8' 'check-wheel-contents>=0.6,<1'
+	touch $@
+
+$(VENV)/.docs: docs/requirements.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --requirement docs/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo sbom.cdx.json *.egg-info
+	rm -rf $(VENV) build demo dist site sbom.cdx.json *.egg-info

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .runtime import privacy
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .runtime import Segmenter
+    from .runtime import Segmenter, Source, ready_model
     from .runtime.errors import (
         ArtifactError,
         BuildError,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         OutputError,
         ParityError,
         SourceError,
+        StalledError,
         TrainingError,
         UsageError,
     )
@@ -31,21 +33,25 @@ __all__ = [
     "OutputError",
     "ParityError",
     "Segmenter",
+    "Source",
     "SourceError",
+    "StalledError",
     "TrainingError",
     "UsageError",
     "__version__",
+    "ready_model",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+privacy.withhold()
 
 
 def __getattr__(name: str) -> Any:
     # Lazily: reading the version should not load OpenCV.
-    if name == "Segmenter":
-        from .runtime import Segmenter
+    if name in ("Segmenter", "Source", "ready_model"):
+        from . import runtime
 
-        return Segmenter
+        return getattr(runtime, name)
     if name in __all__:
         from .runtime import errors
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifacts.artifact import Artifact
+    from .artifacts.default_model import ready_model
     from .errors import (
         ArtifactError,
         BuildError,
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
         OutputError,
         ParityError,
         SourceError,
+        StalledError,
         UsageError,
     )
+    from .feed import Captured
+    from .flow import Camera
     from .latency import Latency
+    from .media.sources import Source
     from .result import Result, Timings
     from .segmenter import Segmenter
     from .stream import Stream
@@ -27,6 +32,8 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BuildError",
+    "Camera",
+    "Captured",
     "DeviceError",
     "FastSCNNError",
     "FrameError",
@@ -35,19 +42,26 @@ __all__ = [
     "ParityError",
     "Result",
     "Segmenter",
+    "Source",
     "SourceError",
+    "StalledError",
     "Stream",
     "Timings",
     "UsageError",
+    "ready_model",
 ]
 
 _PLACES = {
     "Artifact": "artifacts.artifact",
+    "Camera": "flow",
+    "Captured": "feed",
     "Latency": "latency",
     "Result": "result",
     "Segmenter": "segmenter",
+    "Source": "media.sources",
     "Stream": "stream",
     "Timings": "result",
+    "ready_model": "artifacts.default_model",
 }
 
 

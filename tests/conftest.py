@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -38,9 +40,16 @@ def shared() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
+    for item in items:
+        if missing and item.get_closest_marker("torch"):
+            item.add_marker(pytest.mark.skip(reason=f"needs the export extra: no {' and no '.join(missing)} here"))
+
+
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Export, with random weights of 19 classes unless told otherwise; each combination once."""
+def newly_exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Export the whole network, with random weights of 19 classes unless told otherwise; each combination once."""
     folder = tmp_path_factory.mktemp("models")
     made: dict[str, Path] = {}
 
@@ -52,6 +61,25 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return give
+
+
+@pytest.fixture(scope="session")
+def exported(newly_exported: Callable[..., Path]) -> Callable[..., Path]:
+    """The same; `tests/runtime` has recorded ones instead."""
+    return newly_exported
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process may send the package's messages elsewhere, as it would in one of its own."""
+    ours = logging.getLogger("fastscnn")
+    handlers, level, propagate = list(ours.handlers), ours.level, ours.propagate
+    yield
+    ours.handlers, ours.level, ours.propagate = handlers, level, propagate
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("fastscnn") and isinstance(logger, logging.Logger):
+            logger.disabled = False  # as another library's configuration leaves all that it does not know
 
 
 @pytest.fixture(scope="session")

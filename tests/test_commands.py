@@ -1,24 +1,30 @@
 """All console scripts in surroundings that nobody tests: odd locales and folders, no home, Ctrl-C at any time, a clock
 that runs backwards. Real processes."""
 
+import argparse
 import os
 import pwd
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fastscnn import __version__
+from fastscnn import commands as entry
 from fastscnn.runtime import OutputError
 from fastscnn.runtime.artifacts.default_model import cache
-from fastscnn.runtime.commands import segment
+from fastscnn.runtime.backends.choice import DEVICES
+from fastscnn.runtime.commands import command, segment
 from fastscnn.runtime.media.sinks import VideoSink
 
 ROOT = Path(__file__).parents[1]
@@ -28,12 +34,16 @@ WRONG = {  # arguments that every user gives one day, and the exit code
     "fastscnn-export": (["--head", "cls", "--res", "64x64", "--checkpoint", "absent.pth"], 4),
     "fastscnn-trt": (["inspect", "absent.plan"], 4),
     "fastscnn-segment": (["absent.mp4", "-o", "out.mp4", "-m", "absent.onnx"], 4),
+    "fastscnn-view": (["absent.mp4", "-m", "absent.onnx"], 4),
     "fastscnn-bench": (["absent.onnx"], 4),
     "fastscnn-data": (["absent"], 2),
     "fastscnn-train": (["absent.yaml"], 2),
     "fastscnn-eval": (["absent.onnx", "--data", "absent"], 2),
     "fastscnn-import": (["absent.pth"], 4),
     "fastscnn-doctor": (["absent.onnx"], 4),
+    "fastscnn-ros": (["-m", "absent.onnx"], 4),  # here there is no ROS; tests/ros have it
+    "fastscnn-bag": (["absent", "-o", "out", "-m", "absent.onnx"], 1),
+    "fastscnn-adopt": (["absent.onnx"], 4),
     "fastscnn-quantize": (["absent.onnx", "--calibration", "absent"], 4),
 }
 WITH_TORCH = ("fastscnn-export", "fastscnn-import", "fastscnn-train")
@@ -75,7 +85,61 @@ def clip(frames: Frames, tmp_path: Path) -> Path:
 
 
 def test_every_command_is_here() -> None:
-    assert set(COMMANDS) == set(WRONG)
+    assert set(COMMANDS) == set(WRONG) == {f"fastscnn-{name}" for name in entry.COMMANDS}
+
+
+def test_fastscnn_alone_lists_the_commands_a_line_each(run: Run, tmp_path: Path) -> None:
+    told = run("fastscnn", environment=ASCII)
+    assert told.returncode == 0, told.stderr
+    for name, (_, what) in entry.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(what)}$", told.stdout, re.MULTILINE)
+    assert max(map(len, told.stdout.splitlines())) <= 80
+    for name in re.findall(
+        r"^  (\w+)", told.stdout.partition("measurements")[2].partition("first steps")[0], re.MULTILINE
+    ):
+        assert (ROOT / "benchmarks" / f"{name}.py").exists() or (ROOT / "benchmarks" / name / "__main__.py").exists()
+    assert run("fastscnn", "--version").stdout == f"fastscnn {__version__}\n"
+    module = subprocess.run([sys.executable, "-m", "fastscnn"], capture_output=True, text=True, cwd=tmp_path)
+    assert (module.returncode, module.stdout) == (0, told.stdout)
+
+
+def test_fastscnn_runs_them_and_knows_a_slip(run: Run, exported: Exported, clip: Path, tmp_path: Path) -> None:
+    done = run("fastscnn", "segment", clip, "-m", exported(), "-o", "out.avi")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.avi").exists()
+    done = run("fastscnn", "segment", clip, "-m", "absent.onnx")
+    assert done.returncode == 4 and done.stderr.startswith("fastscnn-segment: absent.onnx does not exist")
+    done = run("fastscnn", "segmnt")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "'segmnt' is no command; expected one of segment, view, " in done.stderr
+    assert done.stderr.endswith("Did you mean 'segment'?\n")
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_has_examples_that_parse_exit_codes_and_device_names(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = import_module(f"fastscnn.{entry.COMMANDS[name][0]}").main
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert re.search(r"^exit codes:\n  0 ", told, re.MULTILINE)
+    assert "(default: None)" not in told and "(default: False)" not in told
+    if "--device" in told:
+        assert all(re.search(rf"^  {device} ", told, re.MULTILINE) for device in DEVICES)
+    examples = re.findall(r"^  (\S.*)$", re.split(r"^examples?:$", told, flags=re.MULTILINE)[1].partition("exit codes")[0], re.MULTILINE)  # fmt: skip
+    assert examples
+
+    def parse(parser: argparse.ArgumentParser, work: object, given: list[str], *, intermixed: bool = False) -> int:
+        (parser.parse_intermixed_args if intermixed else parser.parse_args)(given)
+        return 0
+
+    monkeypatch.setattr(command, "run", parse)
+    for example in examples:
+        program, *words = shlex.split(example)
+        if program == "torchrun":
+            continue
+        assert program == f"fastscnn-{name}" and main(words) == 0, example
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,9 +1,11 @@
 """The wheel and the robot's install: built for real, in an environment of its own, without torch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +49,21 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         assert f"fastscnn/{data.relative_to(ROOT)}" in names
 
 
+def test_the_source_package_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """Of everything that the project is; built from it without what git knows."""
+    source = wheel.parent / "source"
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", build, tmp_path], capture_output=True, text=True, cwd=source)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / done.stdout.splitlines()[-1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    packed = {
+        name.removeprefix("fastscnn/") for name in zipfile.ZipFile(wheel).namelist() if name.startswith("fastscnn/")
+    }
+    assert packed <= names
+    assert {"tests/test_docs.py", "docs/index.md", "examples/robot_loop.py", "constraints.txt", "Makefile"} <= names
+
+
 def test_robot_install_segments_without_torch(
     wheel: Path, exported: Callable[..., Path], oldest_python: str, tmp_path: Path
 ) -> None:
@@ -66,6 +83,19 @@ def test_robot_install_segments_without_torch(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"shape": [128, 256], "torch": False}
 
+    picture = "import cv2; from fastscnn.model import Street; cv2.imwrite('street.png', Street(96, 160).frame(0)[0])"
+    subprocess.run([python, "-c", picture], check=True, cwd=tmp_path)
+    nowhere = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "absent")}
+    done = subprocess.run(
+        [python.with_name("fastscnn"), "segment", "street.png"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=nowhere,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "street-overlay.png").exists() and not (tmp_path / "absent").exists()
+
     done = subprocess.run(
         [python.with_name("fastscnn-export"), "--head", "cls", "--res", "64x64"],
         capture_output=True,
@@ -73,7 +103,7 @@ def test_robot_install_segments_without_torch(
         cwd=tmp_path,
     )
     assert done.returncode == 4
-    assert "pip install 'fastscnn[export]'" in done.stderr
+    assert f"pip install '{wheel}[export]'" in done.stderr
     done = subprocess.run(
         [python.with_name("fastscnn-bench"), exported(), "--burn-in", "1", "--frames", "2"],
         capture_output=True,

@@ -18,12 +18,13 @@ FACES = (
     "fastscnn.model.street",
     "fastscnn.model.training",
     "fastscnn.export",
+    "fastscnn.export.adopt",
     "fastscnn.export.quantisation",
     "fastscnn.export.tensorrt",
     "fastscnn.benchmarks",
 )
 
-MADE_HERE = ("Result", "Stream")  # by a Segmenter; users receive them, so how they are made is not theirs
+MADE_HERE = ("Camera", "Result", "Stream")  # by a Segmenter; users receive them, so how they are made is not theirs
 
 
 def lines() -> Iterator[str]:
