@@ -7,6 +7,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,17 @@ def batches(views: Views, epoch: int, rank: int, world: int) -> Iterator[Any]:
             raise
         last = str(error).strip().splitlines()[-1]  # the worker's traceback ends with what it said
         raise SourceError(last.partition(": ")[2] or last) from None
+
+
+@contextmanager
+def loaders_alive() -> Iterator[None]:
+    """Around a whole training: PyTorch tells of a loading process that was killed wherever the main thread then is.
+
+    Raises:
+        TrainingError: one was.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise

@@ -26,7 +26,7 @@ from .journal import BALANCED, TRAINING, Journal
 from .machine import Machine
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
-from .samples import batches
+from .samples import batches, loaders_alive
 from .task import normalised, open_task
 
 log = logging.getLogger(__name__)
@@ -97,12 +97,14 @@ class Trainer:
         """Train to the recipe's last epoch; gives one row of figures per epoch.
 
         Raises:
-            TrainingError: a loss that is not a finite number, named with the images of the batch, or such weights.
+            TrainingError: a loss that is not a finite number, named with the images of the batch, or such weights; a process
+                that loads images was killed.
             OutputError: the folder cannot be written.
             SourceError: an image or label that cannot be read.
         """
         try:
-            return self._run()
+            with loaders_alive():
+                return self._run()
         except BaseException:
             if self.machine.main and not self.epoch and not self._found:
                 # A recipe and empty logs, from which nobody could go on.
