@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import logging
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -13,17 +11,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..artifacts.artifact import Artifact
-from ..artifacts.files import write_atomically
 from ..errors import UsageError
 from ..frame import Frame
-from ..media.sinks import FolderSink, Sink, open_sink
+from ..media.sinks import FolderSink, open_sink
 from ..media.sources import Named
 from ..media.uri import without_password
 from ..result import Result
 from ..segmenter import Segmenter
 from ..view import View, address
 from . import command, opening, several, signals
+from .legend import add_legend
 from .naming import beside
 from .rendering import LOSSLESS, rendered
 from .tally import Tally
@@ -31,7 +28,6 @@ from .tally import Tally
 log = logging.getLogger(__name__)
 
 STYLES = ("overlay", "colour", "labels", "indexed")
-LEGEND = "legend.json"
 Results = Iterator[tuple[Named, Result]]
 
 
@@ -103,7 +99,8 @@ def _work(options: argparse.Namespace) -> None:
                 recording=source.live,
                 palette=artifact.palette if options.style == "indexed" else None,
             ) as sink:
-                _add_legend(sink, options.output, artifact, run.model)
+                if isinstance(sink, FolderSink):
+                    add_legend(options.output, artifact, run.model)
                 frames = run.frames if run.newest else signals.interruptible(islice(run.frames, options.frames))
                 with closing(segmented(run.segmenter, frames, tally, newest=run.newest)) as results:
                     shown = signals.interruptible(results) if run.newest else results
@@ -128,31 +125,6 @@ def _keep_the_input(place: str, output: Path) -> None:
         raise UsageError(
             f"{output} is the input itself, which would be overwritten; expected another name for the output"
         )
-
-
-def _add_legend(sink: Sink, output: Path, artifact: Artifact, model: Path) -> None:
-    """What the numbers and colours in a folder mean, for whoever finds it in a year."""
-    if isinstance(sink, FolderSink):
-        write_atomically(output / LEGEND, (json.dumps(legend(artifact, model), indent=2) + "\n").encode())
-
-
-def legend(artifact: Artifact, model: Path) -> dict[str, object]:
-    """Names and colours (RGB) of the labels, and which model they are of."""
-    return {
-        "classes": [
-            {"label": label, "name": name, "colour": list(colour)}
-            for label, (name, colour) in enumerate(zip(artifact.classes, artifact.palette, strict=True))
-        ],
-        "ignore": 255,
-        "class_set": artifact.class_set,
-        "model": {
-            "file": model.name,
-            "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-            "checkpoint": artifact.checkpoint,
-            "head": artifact.head,
-            "resolution": artifact.resolution,
-        },
-    }
 
 
 def segmented(

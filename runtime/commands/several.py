@@ -21,7 +21,8 @@ from ..media.sources import Named, Source
 from ..media.uri import without_password
 from ..segmenter import Segmenter
 from ..stream import Stream
-from . import command, opening
+from . import command, opening, signals
+from .legend import add_legend
 from .rendering import LOSSLESS, rendered
 
 log = logging.getLogger(__name__)
@@ -60,15 +61,19 @@ def work(options: argparse.Namespace, places: list[str]) -> None:
             model = default_model((first.frame.shape[0], first.frame.shape[1]))
         segmenter = opening.segmenter_of(options, model, opened)
         opening.introduce(options, segmenter)
+        opened.enter_context(signals.held())  # but while a result is awaited: videos end whole
         sinks = {
             name: opened.enter_context(_sink(options, name, source, segmenter.artifact))
             for name, source in sources.items()
         }
+        add_legend(options.output, segmenter.artifact, Path(model))
         failures: list[Exception] = []
         drop = "oldest" if kinds == {True} and not options.every_frame else None
         with closing(segmenter.stream(frames, drop=drop, on_error=failures.append)) as stream:
             try:
-                for result in tqdm(stream, unit=" frames", desc=f"{len(places)} inputs", disable=None):
+                for result in tqdm(
+                    signals.interruptible(stream), unit=" frames", desc=f"{len(places)} inputs", disable=None
+                ):
                     picture = rendered(result, stream.frame, options.style, options.opacity)
                     sinks[result.camera].write(str(result.tag), picture, result.stamp)
             except FastSCNNError as error:

@@ -196,15 +196,19 @@ def test_demo_ends_with_a_video_and_a_picture(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_batches_count_every_frame(command: Command, exported: Exported) -> None:
-    """A frame takes about as long in a batch of four as alone."""
-    reports = []
-    for batch in (1, 4):
-        done = command(
-            "fastscnn-bench", exported(batch=batch), "--burn-in", 3, "--frames", 15, "--threads", 1, "--json", "-"
-        )
-        assert done.returncode == 0, done.stderr
-        reports.append(json.loads(done.stdout)["stages"]["frame to result"]["median"])
-    assert 0.3 < reports[1] / reports[0] < 2.5, "four frames counted as one would be four times as slow"
+    """A frame takes about as long in a batch of four as alone; on a machine that others use, in one of three tries."""
+    ratios = []
+    while len(ratios) < 3 and not (ratios and 0.3 < ratios[-1] < 2.5):
+        single, four = (
+            json.loads(
+                command(
+                    "fastscnn-bench", exported(batch=batch), "--burn-in", 3, "--frames", 15, "--threads", 1, "--json", "-"
+                ).stdout
+            )["stages"]["frame to result"]["median"]
+            for batch in (1, 4)
+        )  # fmt: skip
+        ratios.append(four / single)
+    assert 0.3 < ratios[-1] < 2.5, f"four frames counted as one would be four times as slow: {ratios}"
 
 
 def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported) -> None:

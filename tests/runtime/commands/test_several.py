@@ -43,6 +43,8 @@ def test_each_input_has_its_own_complete_output(
         (place, count, 0) for place, count in zip(inputs, (6, 3, 2, 1), strict=True)
     ]
     assert "out/clip-2: 3 frames" in done.stderr
+    legend = json.loads((tmp_path / "out/legend.json").read_text())
+    assert legend["classes"][0]["name"] == "road" and legend["model"]["file"] == Path(model).name
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
     expected = [f"clip/{i:06d}.png" for i in range(6)] + [f"clip-2/{i:06d}.png" for i in range(3)]
     assert found == sorted([*expected, "pictures/0.png", "pictures/1.png", "street.png"])

@@ -85,6 +85,25 @@ def test_no_driver_no_gpu_no_pycuda(standin: StandInGpu, exported: Exported, mon
     fails(engine, DeviceError, r"no CUDA driver: libabsent\.so\.1 is not installed", 4)
 
 
+@pytest.mark.parametrize(
+    "raised", ["ValueError('numpy.dtype size changed')", "OSError('libcurand.so.10')", "AttributeError('_driver')"]
+)
+def test_a_pycuda_that_raises_what_it_likes(
+    standin: StandInGpu, exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: str
+) -> None:
+    engine = standin.engine(exported())
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").write_text("")
+    (tmp_path / "pycuda" / "driver.py").write_text(f"raise {raised}")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pycuda"]:
+        monkeypatch.delitem(sys.modules, name)
+    said = raised.split("'")[1]
+    fails(engine, DeviceError, f"needs pycuda, which cannot be imported .*{re.escape(said)}.* Install: ", 4)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pycuda"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_a_driver_that_does_not_start(standin: StandInGpu, exported: Exported) -> None:
     engine = standin.engine(exported())
     standin.install(fails={"cuInit": RefusalError(999, "unknown error")})
