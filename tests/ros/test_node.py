@@ -1,8 +1,11 @@
 """The node as a program: its states, its parameters, and what it says when something is wrong."""
 
+import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,6 +16,8 @@ from robots import PATIENCE, Process, pixels, stamp_of
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
+
+from fastscnn.runtime import Segmenter
 
 
 def test_lifecycle_by_its_services(robot, start, street, model) -> None:
@@ -101,6 +106,32 @@ def test_a_model_that_does_not_fit_leaves_the_node_unconfigured(robot, start, tm
     assert robot.transition(Transition.TRANSITION_CONFIGURE)
     assert robot.transition(Transition.TRANSITION_ACTIVATE)
     assert robot.segmented(robot.hear("/segmentation/mask", Image), street)
+
+
+ADOPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import torch
+from foreign_networks import HEIGHT, TOLD, WIDTH, Net, up, write
+from fastscnn.export.adopt import adopt
+write(Path("theirs.onnx"), Net(lambda z, x: up(z, x).argmax(1), classes=4), torch.zeros(1, 3, HEIGHT, WIDTH))
+adopt("theirs.onnx", "adopted.onnx", **TOLD)
+"""
+
+
+def test_a_network_of_others_is_segmented_as_by_a_segmenter(robot, start, street, tmp_path) -> None:
+    plain = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    program = [os.environ["FASTSCNN_EXPORTER"], "-c", ADOPT, Path(__file__).parents[1] / "standins"]
+    subprocess.run(program, cwd=tmp_path, env=plain, check=True, timeout=120)
+    node = start(model=tmp_path / "adopted.onnx")
+    names = robot.hear("/segmentation/label_info", LabelInfo, latched=True)
+    mask = pixels(robot.segmented(robot.hear("/segmentation/mask", Image), street))
+    with Segmenter(tmp_path / "adopted.onnx", "cpu") as segmenter:
+        np.testing.assert_array_equal(mask, segmenter(street).labels)
+    assert len(np.unique(mask)) > 1
+    robot.spin(lambda: names)
+    assert [one.class_name for one in names[0].class_map] == list("0123"), node.text
 
 
 def test_wrong_parameters_at_the_start_are_one_sentence(domain, model) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from fastscnn.runtime.artifacts import engine_file, onnx_file
 from fastscnn.runtime.backends.agreement import clear
 from fastscnn.runtime.commands import segment
 from fastscnn.runtime.doctor import cli as doctor
+from fastscnn.runtime.view import View
 
 PROBED = ["--burn-in", "1", "--frames", "3", "--device", "cpu"]
 
@@ -56,6 +58,19 @@ def test_segment(ours: Adopted, theirs: Made, picture: np.ndarray, tmp_path: Pat
     assert segment.main([str(tmp_path / "street.png"), "-m", str(ours.path), "-o", str(made), "--as", "labels"]) == 0
     labels = cv2.imread(str(made), cv2.IMREAD_UNCHANGED)
     assert np.mean(labels == theirs.labels(picture)) > 0.9995
+
+
+def test_view(ours: Adopted, picture: np.ndarray) -> None:
+    with Segmenter(ours.path, "cpu") as segmenter, View("127.0.0.1", 0) as view:
+        result = segmenter(picture)
+        view.show(picture, result)
+        with urlopen(f"{view.url}model", timeout=10) as answer:
+            model = json.loads(answer.read())
+        with urlopen(f"{view.url}picture", timeout=10) as answer:
+            sent = answer.read()
+    assert model["classes"] == ["red", "green", "blue", "grey"]
+    png = sent[sent.index(b"\x89PNG") :]
+    assert np.array_equal(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), result.labels)
 
 
 def test_doctor(ours: Adopted, capsys: pytest.CaptureFixture[str]) -> None:
