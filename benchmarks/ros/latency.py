@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from ...model.street import Street
 from ...runtime.commands import command
 from ...runtime.errors import FastSCNNError
 from ...runtime.ros import cdr
+from ...runtime.ros.topics import TRANSPORT
 from ..machine import machine, sentence
 
 SIZES = {"VGA": (480, 640), "720p": (720, 1280), "1024x2048": (1024, 2048)}
@@ -182,10 +184,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work(options: argparse.Namespace) -> None:
         facts = machine()
         rows = [row for size in options.sizes for row in measure(options.models, size, options.frames)]
-        print(f"{sentence(facts)}\n{options.frames} frames of each, in turns; milliseconds from stamp to mask\n")
+        transport = os.environ.get(TRANSPORT, "its defaults")
+        print(
+            f"{sentence(facts)}\n{options.frames} frames of each, in turns; milliseconds from stamp to mask; Fast DDS by {transport}\n"
+        )
         print(as_text(rows))
         if options.json:
-            command.write_json(options.json, json.loads(json.dumps({"machine": facts, "rows": rows})))
+            command.write_json(
+                options.json, json.loads(json.dumps({"machine": facts, "transport": transport, "rows": rows}))
+            )
 
     return command.run(parser, work, arguments)
 

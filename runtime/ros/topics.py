@@ -13,8 +13,8 @@ QOS = ("auto", "reliable", "best_effort")
 TRANSPORTS = ("raw", "compressed")
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CARRIED = 512 * 1024  # bytes of Fast DDS's segment of shared memory; larger messages go by UDP, in pieces
-_TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS"
-_SETTINGS = (_TRANSPORT, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
+TRANSPORT = "FASTDDS_BUILTINTRANSPORTS"
+_SETTINGS = (TRANSPORT, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
 
 NEWEST = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -92,5 +92,5 @@ def remedy() -> str:
     from rclpy.utilities import get_rmw_implementation_identifier
 
     if "fastrtps" in get_rmw_implementation_identifier():
-        return f"start all nodes with {_TRANSPORT}='SHM?max_msg_size=16MB&sockets_size=16MB'"
+        return f"start all nodes with {TRANSPORT}='SHM?max_msg_size=16MB&sockets_size=16MB'"
     return "raise the kernel's net.core.rmem_max and the middleware's buffers"
