@@ -13,7 +13,7 @@ QOS = ("auto", "reliable", "best_effort")
 TRANSPORTS = ("raw", "compressed")
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CARRIED = 512 * 1024  # bytes of Fast DDS's segment of shared memory; larger messages go by UDP, in pieces
-TRANSPORT = "FASTDDS_BUILTINTRANSPORTS"
+TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS"
 _SETTINGS = (TRANSPORT, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
 
 NEWEST = QoSProfile(
