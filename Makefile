@@ -16,7 +16,7 @@ ROBOT ?= $(VENV)/robot-tests/bin/python
 # What differs between machines above all: each command, engines, files that break off, signals.
 TELLING := tests/machines tests/runtime/test_segmenter.py tests/runtime/test_limits.py tests/runtime/media/test_containers.py \
 	tests/runtime/commands/test_signals.py
-WITHOUT_TORCH = -m pytest -p no:cacheprovider -m 'not torch' $(or $(TESTS),tests/runtime tests/machines)
+WITHOUT_TORCH = -m pytest -p no:cacheprovider --numprocesses auto --dist loadfile -m 'not torch' $(or $(TESTS),tests/runtime tests/machines)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m fastscnn.benchmarks.demo $(if $(INPUT),--input "$(INPUT)")

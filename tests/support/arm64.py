@@ -48,7 +48,14 @@ def main(tests: list[str]) -> int:
     same = subprocess.run([sys.executable, SUPPORT / "labels.py", "--compare", out / "here.npz", out / "arm64.npz"])
     tests = [name for name in tests if not name.endswith(".onnx")]
     passed = inside(
-        "python3", "-m", "pytest", "-p", "no:cacheprovider", "-m", "not torch", "--durations=5", *tests, check=False
+        "python3",
+        "-m",
+        "pytest",
+        *"-p no:cacheprovider --numprocesses auto --dist loadfile -m".split(),
+        "not torch",
+        "--durations=5",
+        *tests,
+        check=False,
     )
     return doctor or ours.returncode or same.returncode or passed
 

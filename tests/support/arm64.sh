@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 place=${ARM64_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/fastscnn/arm64}
 python=${PYTHON:-python3}
 packages=python3,libgl1,libglib2.0-0,libgomp1,ca-certificates,coreutils,dash,grep,sed,procps
-wheels=(numpy opencv-python onnxruntime openvino tqdm packaging pytest hypothesis psutil)
+wheels=(numpy opencv-python onnxruntime openvino tqdm packaging pytest pytest-xdist hypothesis psutil)
 cpu=${QEMU_CPU:-cortex-a76}  # as boards have; the default has SME, which none has
 
 if ! command -v qemu-aarch64-static >/dev/null || ! command -v mmdebstrap >/dev/null; then
