@@ -25,6 +25,9 @@ Labels = NDArray[np.uint8]
 _CELLS_AT_ONCE = 4096  # bounds the memory where hardly any cell agrees
 _BYTES_AT_ONCE = 4_000_000  # of probabilities, that one of several threads computes at a time
 _CACHED = 1_000_000  # bytes of interpolated logits that are looked at several times
+# Multiplications that OpenBLAS still does on the caller's thread. Threads of its own would spin for tens of milliseconds
+# after each product, beside the next frame's network, which then takes twice as long on two cores.
+_ALONE = 1 << 18
 _WHOLE: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64}  # bytes → a number of that size
 _SURELY = 1 + 1e-5  # by more than rounding
 UNKNOWN = 255  # the label of what is not known
@@ -174,7 +177,11 @@ class Decoder:
     def _patches(self, corners: Floats, y: NDArray[np.intp], x: NDArray[np.intp]) -> Floats:
         """(4, n) corner values of one class → (n, slots) interpolated ones, in the cells at rows y and columns x."""
         if self._patch is not None:
-            return corners.T @ self._patch
+            values = np.empty((corners.shape[1], self._patch.shape[1]), np.float32)
+            step = max(_ALONE // self._patch.size, 1)
+            for start in range(0, len(values), step):
+                np.matmul(corners.T[start : start + step], self._patch, out=values[start : start + step])
+            return values
         top_left, top_right, bottom_left, bottom_right = corners[:, :, None]
         across = self._x.weights[x if len(self._x.weights) > 1 else 0]
         down = self._y.weights[y if len(self._y.weights) > 1 else 0][..., None]

@@ -1,5 +1,9 @@
 """The decode against PyTorch's own upsampling: any ratio, ties, extremes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from reference import best_two, logits_of, sigmoid, softmax, upsampled
@@ -218,3 +222,24 @@ def test_unknown_between_samples_that_are_sure_of_different_classes() -> None:
     assert np.flatnonzero(found[0] == 255).tolist() == []
     found = Decoder((4, 4), (4, 5), align_corners=True).labels(logits, 0.9)
     assert found[0].tolist() == [0, 0, 255, 1, 1], "half way no class has more than half"
+
+
+def test_nothing_spins_when_the_decode_has_ended() -> None:
+    """A BLAS whose threads wait for more to do takes a core from the next frame's network for tens of milliseconds."""
+    code = (
+        "import time\n"
+        "import numpy as np\n"
+        "from fastscnn.runtime.decode.decoder import Decoder\n"
+        "decoder = Decoder((128, 256), (1024, 2048))\n"
+        "logits = np.random.default_rng(0).normal(size=(11, 128, 256)).astype(np.float32)\n"
+        "spent = []\n"
+        "for _ in range(6):\n"
+        "    decoder.labels(logits)\n"
+        "    before = time.process_time()\n"
+        "    time.sleep(0.05)\n"
+        "    spent.append(time.process_time() - before)\n"
+        "print(min(spent[1:]))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.005
