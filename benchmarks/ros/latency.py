@@ -112,7 +112,7 @@ class Turn:
         return float(times.user + times.system)
 
 
-def measure(models: Path, name: str, frames: int) -> list[dict[str, Any]]:
+def measure(models: Path, name: str, frames: int, device: str) -> list[dict[str, Any]]:
     """Both nodes at one size."""
     import rclpy
 
@@ -128,7 +128,7 @@ def measure(models: Path, name: str, frames: int) -> list[dict[str, Any]]:
             turns.append(Turn(robot, way, [*program, image, "/bench/mask"], image, "/bench/mask", []))
             continue
         program = [sys.executable, "-m", "fastscnn.runtime.ros", "-m", f"{models}/ours-{size}.onnx", "--ros-args"]
-        program += ["-r", f"image:={image}", "-r", f"__node:={node}", "-p", "device:=cpu"]
+        program += ["-r", f"image:={image}", "-r", f"__node:={node}", "-p", f"device:={device}"]
         extra = [f"/{node}/confidence", f"/{node}/overlay"] if way != "ours" else []
         turns.append(Turn(robot, way, program, image, f"/{node}/mask", extra))
     street = Street(height, width, seed=3)
@@ -178,20 +178,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("fastscnn.benchmarks.ros.latency", "The node beside Nav2's tutorial's.")
     parser.add_argument("models", type=Path, help="folder that fastscnn.benchmarks.ros.models filled")
     parser.add_argument("--frames", type=command.positive, default=20, help="of each node at each size")
+    parser.add_argument(
+        "--device", default="cpu", help="of our node, whose own default is auto; the tutorial's has ONNX Runtime"
+    )
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="of the images")
     parser.add_argument("--json", metavar="PATH", help="write the numbers; - for stdout")
 
     def work(options: argparse.Namespace) -> None:
         facts = machine()
-        rows = [row for size in options.sizes for row in measure(options.models, size, options.frames)]
+        rows = [row for size in options.sizes for row in measure(options.models, size, options.frames, options.device)]
         transport = os.environ.get(TRANSPORT, "its defaults")
         print(
-            f"{sentence(facts)}\n{options.frames} frames of each, in turns; milliseconds from stamp to mask; Fast DDS by {transport}\n"
+            f"{sentence(facts)}\n{options.frames} frames of each, in turns; milliseconds from stamp to mask; "
+            f"Fast DDS by {transport}; our node on {options.device}\n"
         )
         print(as_text(rows))
         if options.json:
             command.write_json(
-                options.json, json.loads(json.dumps({"machine": facts, "transport": transport, "rows": rows}))
+                options.json,
+                json.loads(
+                    json.dumps({"machine": facts, "transport": transport, "device": options.device, "rows": rows})
+                ),
             )
 
     return command.run(parser, work, arguments)
