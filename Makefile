@@ -48,8 +48,9 @@ types: $(VENV)/.dev
 
 # The machines that are promised, beside the one of CI; benchmarks/results/machines.md holds what they gave.
 # The lowest version of every direct dependency, on the oldest Python.
-test-floor: $(VENV)/.floor
+test-floor: $(VENV)/.floor $(VENV)/.floor-convert
 	OMP_NUM_THREADS=1 $(VENV)/floor/bin/python $(WITHOUT_TORCH)
+	OMP_NUM_THREADS=1 $(VENV)/floor-convert/bin/python -m pytest -p no:cacheprovider -m 'not torch' tests/machines
 
 # The newest of all, on the newest Python that they have.
 test-newest: $(VENV)/.newest
@@ -140,10 +141,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.floor: pyproject.toml tests/support/floor.py
-	$(or $(OLDEST),$(error no Python 3.10 on this machine; name one: make $@ OLDEST=…)) -m venv --clear $(VENV)/floor
-	$(VENV)/floor/bin/python tests/support/floor.py cpu convert openvino test > $(VENV)/floor.txt
-	$(VENV)/floor/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(VENV)/floor.txt --editable '.[cpu,convert,openvino,test]'
+# What a robot runs, and what converts files, whose floor for ONNX Runtime is higher.
+$(VENV)/.floor: EXTRAS = cpu openvino test
+$(VENV)/.floor-convert: EXTRAS = cpu convert openvino test
+comma := ,
+space := $(subst ,, )
+$(VENV)/.floor $(VENV)/.floor-convert: $(VENV)/.%: pyproject.toml tests/support/floor.py
+	$(or $(OLDEST),$(error no Python 3.10 on this machine; name one: make $@ OLDEST=…)) -m venv --clear $(VENV)/$*
+	$(VENV)/$*/bin/python tests/support/floor.py $(EXTRAS) > $(VENV)/$*.txt
+	$(VENV)/$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(VENV)/$*.txt \
+		--editable '.[$(subst $(space),$(comma),$(EXTRAS))]'
 	touch $@
 
 $(VENV)/.newest: pyproject.toml

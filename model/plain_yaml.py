@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ..runtime import install
 from ..runtime.artifacts.files import whole
-from ..runtime.errors import ArtifactError, UsageError
+from ..runtime.errors import ArtifactError, DeviceError, UsageError
 from ..runtime.text import shown
+
+try:
+    import yaml
+except ImportError as error:
+    raise DeviceError(
+        f"reading YAML needs pyyaml, which cannot be imported ({error}). Install: {install.command('data')}"
+    ) from None
 
 _LONGEST = 1 << 20  # bytes of a file
 _DEEPEST = 8  # of the values in each other; a recipe and a class list need 3

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, TensorsData, create_calibrator
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
+from onnxruntime.quantization.calibrate import TensorsData  # 1.17 has it here alone
 
 from ...model.datasets import open_dataset
 from ...runtime.artifacts.artifact import Artifact

@@ -7,12 +7,17 @@ loads the file (`fastscnn.runtime.unsigned`).
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
 import onnx
-from onnxruntime.quantization import QDQQuantizer, QuantType, TensorsData
+from onnxruntime.quantization import QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+
+if "mode" in inspect.signature(QDQQuantizer.__init__).parameters:
+    raise ImportError("onnxruntime is older than 1.18", name="onnxruntime>=1.18")
 
 OPERATORS = ("Conv", "Relu", "Clip", "Add")  # what is computed in int8; pooling's small products and Resize are not
 _BOUNDED = ("Relu", "Clip")

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import TensorsData
+from onnxruntime.quantization.calibrate import TensorsData
 
 from ...runtime.artifacts.artifact import Artifact
 from .agreement import compare, runner

@@ -129,12 +129,7 @@ def _chosen(given: str | Path) -> ClassSet:
     if Path(given).suffix in (".yaml", ".yml"):
         from ..datasets import read_classes
 
-        try:
-            return read_classes(Path(given))
-        except ImportError as error:
-            raise DeviceError(
-                f"{given} needs pyyaml, which cannot be imported ({error}). Install: {install.command('train')}"
-            ) from None
+        return read_classes(Path(given))
     raise UsageError(
         f"class set {str(given)!r} is unknown; expected one of {', '.join(CLASS_SETS)}, or a classes.yaml."
         f"{command.did_you_mean(str(given), list(CLASS_SETS))}"

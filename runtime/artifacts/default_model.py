@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from ...version import __version__
+from .. import install
 from ..errors import DeviceError, OutputError
 from .files import unwritable
 
@@ -42,7 +43,7 @@ def default_model(frame_size: tuple[int, int]) -> Path:
     if path.is_file():
         return path
     if not all(map(importlib.util.find_spec, _EXPORTING)):
-        return _without_export("PyTorch is not installed")
+        return _without_export(f"PyTorch is not installed. To have one: {install.command('export')}")
     log.info("no --model: exporting the weights that ship (CamVid's 11 classes, research use) to %s", path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def main(tests: list[str]) -> int:
         "python3",
         "-m",
         "pytest",
-        *"-p no:cacheprovider --numprocesses auto --dist loadfile -m".split(),
+        *["-p", "no:cacheprovider", "--numprocesses", "auto", "--dist", "loadfile", "-m"],
         "not torch",
         "--durations=5",
         *tests,

@@ -21,12 +21,14 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 def lowest(extras: list[str]) -> Iterator[str]:
     project = tomllib.loads(PROJECT.read_text())["project"]
     wanted = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
+    floors: dict[str, list[str]] = {}
     for requirement in wanted:
         name, floor = re.fullmatch(r"([\w-]+)>=([\d.]+).*", requirement).groups()  # type: ignore[union-attr]
-        numbers = floor.split(".")
+        floors[name] = max(floors.get(name, []), floor.split("."), key=lambda numbers: list(map(int, numbers)))
+    for name, numbers in floors.items():
         exact = ".".join([*numbers, *["0"] * (3 - len(numbers))])
         yield f"{name}=={exact}" if len(numbers) > 3 else f"{name}=={exact}.*"
 
 
 if __name__ == "__main__":
-    print("\n".join(dict.fromkeys(lowest(sys.argv[1:]))))
+    print("\n".join(lowest(sys.argv[1:])))

@@ -12,7 +12,6 @@ import pytest
 
 from fastscnn import ready_model
 from fastscnn.model import CAMVID, Street
-from fastscnn.model.checkpoint import SHIPPED, load
 from fastscnn.runtime import install
 from fastscnn.runtime.artifacts import onnx_file
 
@@ -43,6 +42,7 @@ def test_the_first_run_exports_and_the_second_finds_it(
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "labels.png").read_bytes()
 
 
+@pytest.mark.torch
 def test_a_cache_that_cannot_be_written_is_one_sentence(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,8 +54,11 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.torch
 def test_the_ready_model_is_an_export_of_the_weights_that_ship() -> None:
     """After new weights: fastscnn-export --head cls --res 640x960 --precision fp16 -o model/weights/camvid-cls-640x960-fp16.onnx"""
+    from fastscnn.model.checkpoint import SHIPPED, load
+
     artifact = onnx_file.artifact(onnx_file.read(ready_model()), "the ready model")
     assert artifact.checkpoint == load(SHIPPED).digest
     assert (artifact.head, artifact.precision, artifact.classes) == ("cls", "fp16", CAMVID.classes)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+import pytest
 
 from fastscnn.runtime import Segmenter
 from fastscnn.runtime.media import indexed
+
+Image = pytest.importorskip("PIL.Image", reason="Pillow reads palettes as other programs do")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Exported = Callable[..., Path]

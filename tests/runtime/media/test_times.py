@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from fastscnn.runtime.media import encoders
 from fastscnn.runtime.media.encoders import Pace
 from fastscnn.runtime.media.sinks import VideoSink, open_sink
 from fastscnn.runtime.media.sources import Source
+
+av = pytest.importorskip("av", reason="time stamps of videos need the video extra")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Exported = Callable[..., Path]
