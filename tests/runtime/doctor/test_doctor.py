@@ -50,9 +50,10 @@ def test_a_machine_whose_files_hold_garbage(root: Callable[..., Path], asked: Ca
     """The looks themselves cope; nothing has to be caught around them."""
     root(dict.fromkeys(JETSON, GARBAGE[kind]), dict.fromkeys(PROGRAMS, "\x01\x02 %s\n,,,,,\n"))
     asked()
-    for name, (_, probe) in PROBES.items():
-        for finding in by_name(probe()).values():
-            assert finding.section == PROBES[name][0]
+    for name, (section, probe) in PROBES.items():
+        if name == "commands":  # are the same whatever the files hold
+            continue
+        assert {finding.section for finding in by_name(probe()).values()} <= {section}
 
 
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\nkill -9 $$\n", "#!/nowhere\n"])
