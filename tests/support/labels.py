@@ -54,6 +54,11 @@ def compare(ours: Path, theirs: Path) -> bool:
             precision, kind = name.split(" | ")[1], name.split(" | ")[3]
             share = float(np.mean(one[name] != other[name]))
             most = max(BOUNDS[precision], RESIZED if kind == "resized" else 0)
+            beside = name.replace(" | openvino | ", " | cpu | ")
+            if (
+                precision == "int8"
+            ):  # OpenVINO has its own arithmetic on each machine, as far apart as two engines on one
+                most = max(most, float(np.mean(one[name] != one[beside])))
             sound &= share <= most
             print(f"| {name} | {share:.4%}{'' if share <= most else f' (at most {most:.2%} expected)'} |")
         return sound
