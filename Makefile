@@ -21,9 +21,11 @@ WITHOUT_TORCH = -m pytest -p no:cacheprovider --numprocesses auto --dist loadfil
 demo: $(VENV)/.demo
 	$(BIN)/python -m fastscnn.benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
 
-# One process a core, each with one thread of arithmetic: the tests are many and small.
+# One process a core and one more, since many tests wait for others; each with one thread of arithmetic.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 # The node, bags and fleets beside the real ROS 2 and Ray, in an environment of their own.
 test-ros: $(VENV)/.dev
@@ -62,12 +64,12 @@ test-robot: $(if $(filter $(VENV)/%,$(ROBOT)),$(VENV)/.robot-tests)
 
 # ARM64 by emulation: the robot's install, the doctor, labels beside this machine's, and the tests that need no PyTorch.
 arm64: $(VENV)/.dev
-	$(BIN)/python tests/support/arm64.py $(if $(TESTS),$(TESTS),tests/runtime tests/machines)
+	$(BIN)/python tests/support/arm64.py $(or $(TESTS),tests/runtime tests/machines)
 
 # What CI has time for, of all three.
-test-machines:
+test-machines: $(VENV)/.dev
 	$(MAKE) test-floor test-newest TESTS="$(TELLING)"
-	$(MAKE) arm64 TESTS="tests/runtime/decode/test_decode.py tests/runtime/media/test_containers.py"
+	$(BIN)/python tests/support/arm64.py
 
 # Known vulnerabilities of what constraints.txt pins; says so and passes where no service answers.
 audit: $(VENV)/.tools

@@ -216,7 +216,7 @@ def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported
     forward = {}
     for arguments in ([], ["--baseline"]):
         times = []
-        for _ in range(3):
+        for _ in range(2):
             done = command(
                 "fastscnn-bench",
                 exported(resolution=(360, 480)),

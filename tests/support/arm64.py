@@ -1,6 +1,6 @@
 """`make arm64`: this checkout on an emulated ARM64 machine, beside the machine that runs this.
 
-python tests/support/arm64.py TESTS…
+python tests/support/arm64.py TESTS…    without any: only the labels
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ def main(tests: list[str]) -> int:
     everything = recorded.unpacked(out / "models")
     models = [everything[name] for name in MODELS]
     models += [Path(shutil.copy(extra, out / "models")) for extra in sys.argv[1:] if extra.endswith(".onnx")]
-    doctor = inside("fastscnn-doctor", f"/out/models/{MODELS[0]}", check=False)
     inside("python3", "tests/support/labels.py", "/out/arm64.npz", *(f"/out/models/{model.name}" for model in models))
     ours = subprocess.run([sys.executable, SUPPORT / "labels.py", out / "here.npz", *models])
     same = subprocess.run([sys.executable, SUPPORT / "labels.py", "--compare", out / "here.npz", out / "arm64.npz"])
     tests = [name for name in tests if not name.endswith(".onnx")]
+    if not tests:
+        return ours.returncode or same.returncode
+    doctor = inside("fastscnn-doctor", f"/out/models/{MODELS[0]}", check=False)
     passed = inside(
         "python3",
         "-m",
