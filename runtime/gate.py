@@ -38,16 +38,19 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Count a call under way.
+        """Count a call under way. A daemon thread that comes when the interpreter ends and all is closed waits for that end.
 
         Raises:
             UsageError: the gate is shut, or this is a fork.
         """
         self.expect_this_process()
         with self._idle:
-            if self._shut:
+            if not self._shut:
+                self._calls += 1
+            elif not _ending():
                 raise UsageError("this Segmenter is closed; open a new one")
-            self._calls += 1
+            else:
+                self._idle.wait_for(lambda: False)  # nobody is left to hear of it: a traceback would be the last words
         try:
             yield
         finally:
@@ -66,3 +69,8 @@ class Gate:
         with self._idle:
             self._shut = True
             return self._idle.wait_for(lambda: self._calls == 0, patience)
+
+
+def _ending() -> bool:
+    """Whether this thread is one of those that the interpreter's end does not wait for, and it has begun."""
+    return threading.current_thread().daemon and not threading.main_thread().is_alive()
