@@ -120,6 +120,7 @@ def test_the_size_of_a_graph_is_counted_as_onnx_infers_it(
     assert elements(graph).total == sum(math.prod(shapes[name]) for name in names)
 
 
+@pytest.mark.torch
 def test_tensors_that_live_at_once_are_counted() -> None:
     """A chain of five tensors of 100 needs two of them at a time; one that is taken at the end stays all the while."""
     chain = [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(4)]
