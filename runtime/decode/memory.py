@@ -41,7 +41,7 @@ class Recycler:
         lease = (ctypes.c_char * self._bytes).from_buffer(block)
         watch = weakref.ref(lease, self._give_back)  # a third of what `weakref.finalize` costs
         self._lent[id(watch)] = watch, block
-        return np.ndarray(self._shape, self._dtype, lease)
+        return np.ndarray(self._shape, self._dtype, lease)  # type: ignore[arg-type]  # its stubs do not know ctypes
 
     def clear(self) -> None:
         """Keep no block from now on; those still in use go when their arrays do."""
