@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .errors import UsageError
 
@@ -36,23 +34,25 @@ class Gate:
     def forked(self) -> bool:
         return os.getpid() != self._process
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Count a call under way.
+    def passing(self) -> Gate:
+        """Count a call under way, as a context.
 
         Raises:
             UsageError: the gate is shut, or this is a fork.
         """
+        return self
+
+    def __enter__(self) -> None:
         self.expect_this_process()
         with self._idle:
             if self._shut:
                 raise UsageError("this Segmenter is closed; open a new one")
             self._calls += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._calls -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._idle:
+            self._calls -= 1
+            if self._shut:
                 self._idle.notify_all()
 
     def shut(self, patience: float | None = None) -> bool:

@@ -95,8 +95,10 @@ class Decoder:
     def probabilities(self, logits: NDArray[Any]) -> Floats:
         """(C, h, w) float16 or float32 → (C, H, W) float32 soft-max, or each class's sigmoid, of the bilinear upsampling."""
         logits = self._expected(logits)
-        recycler = self._probabilities.setdefault(len(logits), Recycler((len(logits), *self.size)))
-        result: Floats = recycler.array()
+        classes = len(logits)
+        if classes not in self._probabilities:
+            self._probabilities[classes] = Recycler((classes, *self.size))
+        result: Floats = self._probabilities[classes].array()
         self._steps.probabilities(logits, result, self._crew)
         return result
 
