@@ -22,8 +22,7 @@ _INTERFACE = 1  # of decode.c
 _LEVELS = ("plain C", "AVX2", "AVX-512")  # instruction sets, by decode.c's numbers
 # Bytes of a result from which it is written past the caches: those keep the network's weights then, and writes take half the time.
 _STREAMED = 4_000_000
-_SHARED = 1_000_000  # result positions from which labels are worth a second thread
-_UNSURE = 10  # times as long they take where they may be unknown
+_SHARED = 100_000  # result positions from which labels that may be unknown are worth a second thread
 _PARTS = 4  # a thread, so that all end together
 
 Labels = NDArray[np.uint8]
@@ -122,7 +121,8 @@ class Native:
         def decide(first: int, last: int) -> None:  # which holds on to both arrays until all threads are done
             _check(self._labels(about, _address(logits), unknown_below, _address(result), first, last))
 
-        if crew.threads == 1 or self._size * (_UNSURE if unknown_below > 0 else 1) < _SHARED:
+        # Otherwise they are done before a helper, which another program may hold up, has come.
+        if crew.threads == 1 or unknown_below == 0 or self._size < _SHARED:
             decide(0, self._cells)
         else:
             crew.share(decide, self._parts(crew.threads))

@@ -206,3 +206,32 @@ def test_the_structures_are_as_large_as_those_of_c(compiled: Library, tmp_path: 
     subprocess.run([compiler, "-w", "-O0", "-o", tmp_path / "sizes", program, "-lm"], check=True)
     sizes = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout
     assert sizes == f"{ctypes.sizeof(native._Axis)} {ctypes.sizeof(native._Geometry)}"
+
+
+def test_random_geometries_and_logits(compiled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any ratio, number of classes, spread, bound and number of threads: what NumPy gives, but for ties within rounding."""
+    monkeypatch.setattr(native, "_SHARED", 1)  # labels by several threads, too
+    random, crew = np.random.default_rng(7), Crew(3)
+    for _ in range(40):
+        low, full = random.integers(1, 24, 2), random.integers(1, 120, 2)
+        if random.random() < 0.5:  # a whole factor on each axis
+            full = low * random.integers(1, 12, 2)
+        classes, spread = int(random.choice([1, 2, 11, 60])), float(random.choice([0.1, 1, 30]))
+        aligned, below = bool(random.random() < 0.5), float(random.choice([0, 0.4, 0.9]))
+        probability = str(random.choice(["softmax", "sigmoid"]))
+        axes = [Axis.between(int(a), int(b), aligned) for a, b in zip(low, full, strict=True)]
+        about = f"{low} to {full}, {classes} classes, {probability}, {aligned=}, {spread=}, {below=}"
+        logits = logits_of(classes, tuple(low), seed=int(random.integers(99)), smooth=2) * np.float32(spread)
+        ways = Native(compiled, *axes, probability), InNumPy(*axes, aligned, probability)
+        labels = [np.empty(full, np.uint8) for _ in ways]
+        chances = [np.empty((classes, *full), np.float32) for _ in ways]
+        for way, into, likely in zip(ways, labels, chances, strict=True):
+            way.labels(logits, below, into, crew)
+            way.probabilities(logits, likely, crew)
+        assert np.abs(chances[0] - chances[1]).max() < 2e-6 * max(1, np.abs(logits).max() / 8), about
+        ranked = np.sort(chances[1], axis=0)
+        clear = np.abs(ranked[-1] - below) > 1e-4
+        if classes > 1:
+            clear &= ranked[-1] - ranked[-2] > 1e-4
+        assert np.array_equal(labels[0][clear], labels[1][clear]), about
+    crew.close()
