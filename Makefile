@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
-COMPILED := runtime/decode/native/decode.c runtime/decode/native/steps.h
+COMPILED := $(wildcard runtime/decode/native/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .PHONY: demo test test-ros check format lint types audit docs pictures dist triton fuzz faults soak others parsers touched sbom clean
