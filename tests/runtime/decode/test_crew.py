@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -36,6 +37,41 @@ def test_helpers_that_are_held_up_hold_up_nobody() -> None:
     crew.share(lambda first, last: done.append(first), parts(0, 5, 1))
     assert done == [0, 1, 2, 3, 4] and not busy.done()
     go.set()
+    crew.close()
+
+
+def test_a_helper_that_lay_still_rests_for_a_while() -> None:
+    crew, caller, began = Crew(2), threading.get_ident(), threading.Event()
+    who: list[int] = []
+
+    def work(first: int, last: int) -> None:
+        who.append(threading.get_ident())
+        if who[-1] != caller:
+            began.set()
+            time.sleep(0.2)  # its core does something else
+        elif slow:
+            began.wait(10)
+
+    def alone() -> int:
+        """How many pieces the caller then does by itself."""
+        for count in range(2000):
+            who.clear()
+            began.clear()
+            crew.share(work, parts(0, 2, 1))
+            if set(who) != {caller}:
+                return count
+        return -1
+
+    slow = True  # so that the helper is there before all is done
+    assert alone() == 0
+    slow = False
+    for _ in range(16):
+        who.clear()
+        crew.share(work, parts(0, 2, 1))
+        assert set(who) == {caller}
+    slow = True
+    assert alone() == 0, "it has rested"
+    assert crew._rest == 32, "and rests twice as long, since nothing has changed"
     crew.close()
 
 
