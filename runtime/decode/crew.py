@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-
 _REST = (16, 1024)  # pieces of work that the caller does alone after it had to wait; twice as many each time, at most
 
 
