@@ -1,4 +1,4 @@
-"""The peak of this machine's arithmetic: a matrix product of as many multiply-adds as the network, which no network can beat."""
+"""The peak of this machine's arithmetic: a matrix product of as many multiply-adds as the network has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...runtime import privacy
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _SIDE = 1024  # of the matrix that stays, so that arithmetic counts and not memory
 _ROWS = (64, 2048)  # of the one that changes
 _SECONDS = 0.5  # of measuring each
@@ -27,7 +27,7 @@ def product(precision: str, multiply_adds: int, threads: int) -> float | None:
     except ImportError:
         return None
     core = openvino.Core()
-    if precision not in HINTS or (
+    if precision not in _HINTS or (
         precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     ):
         return None
@@ -37,7 +37,7 @@ def product(precision: str, multiply_adds: int, threads: int) -> float | None:
     kept = operations.constant(random.standard_normal((_SIDE, _SIDE), np.float32))
     graph = openvino.Model([operations.matmul(given, kept, False, False)], [given], "product")
     options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
