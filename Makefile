@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
+COMPILED := $(wildcard runtime/decode/native/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .PHONY: demo test test-ros check format lint types audit docs pictures dist triton fuzz faults soak others parsers touched sbom clean
@@ -135,11 +136,11 @@ sbom: $(VENV)/.tools
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.demo: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	$(PIP) --editable '.[export,cpu]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.demo
 
@@ -148,19 +149,19 @@ $(VENV)/.floor: EXTRAS = cpu openvino test
 $(VENV)/.floor-convert: EXTRAS = cpu convert openvino test
 comma := ,
 space := $(subst ,, )
-$(VENV)/.floor $(VENV)/.floor-convert: $(VENV)/.%: pyproject.toml tests/support/floor.py
+$(VENV)/.floor $(VENV)/.floor-convert: $(VENV)/.%: pyproject.toml tests/support/floor.py $(COMPILED)
 	$(or $(OLDEST),$(error no Python 3.10 on this machine; name one: make $@ OLDEST=…)) -m venv --clear $(VENV)/$*
 	$(VENV)/$*/bin/python tests/support/floor.py $(EXTRAS) > $(VENV)/$*.txt
 	$(VENV)/$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(VENV)/$*.txt \
 		--editable '.[$(subst $(space),$(comma),$(EXTRAS))]'
 	touch $@
 
-$(VENV)/.newest: pyproject.toml
+$(VENV)/.newest: pyproject.toml $(COMPILED)
 	$(or $(NEWEST),$(error no Python 3.13 on this machine; name one: make $@ NEWEST=…)) -m venv --clear $(VENV)/newest
 	$(VENV)/newest/bin/python -m pip --disable-pip-version-check install --quiet --upgrade --editable '.[cpu,convert,openvino,test]'
 	touch $@
 
-$(VENV)/.robot-tests: pyproject.toml
+$(VENV)/.robot-tests: pyproject.toml $(COMPILED)
 	$(PYTHON) -m venv $(VENV)/robot-tests
 	$(VENV)/robot-tests/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[cpu,test]'
 	touch $@

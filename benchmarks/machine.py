@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..runtime.backends.cores import usable_cores
+from ..runtime.decode.decoder import described
 from ..version import __version__
 
 _PACKAGES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
@@ -21,6 +22,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "fastscnn": __version__,
+        "decode": described(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -40,6 +42,7 @@ def sentence(facts: dict[str, object]) -> str:
         f"{facts['processor']}, {facts['cores']} cores, Python {facts['python']}, "
         + ", ".join(f"{name} {version}" for name, version in packages.items())
         + f", fastscnn {facts['fastscnn']}"
+        + (f", decode {facts['decode']}" if "decode" in facts else "")  # not in older reports
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .errors import UsageError
 
@@ -36,13 +34,17 @@ class Gate:
     def forked(self) -> bool:
         return os.getpid() != self._process
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Count a call under way. A daemon thread that comes when the interpreter ends and all is closed waits for that end.
+    def passing(self) -> Gate:
+        """Count a call under way, as a context.
+
+        A daemon thread that comes when the interpreter ends and all is closed waits for that end.
 
         Raises:
             UsageError: the gate is shut, or this is a fork.
         """
+        return self
+
+    def __enter__(self) -> None:
         self.expect_this_process()
         with self._idle:
             if not self._shut:
@@ -51,11 +53,11 @@ class Gate:
                 raise UsageError("this Segmenter is closed; open a new one")
             else:
                 self._idle.wait_for(lambda: False)  # nobody is left to hear of it: a traceback would be the last words
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._calls -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._idle:
+            self._calls -= 1
+            if self._shut:
                 self._idle.notify_all()
 
     def shut(self, patience: float | None = None) -> bool:

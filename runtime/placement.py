@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -41,7 +42,13 @@ class Placement:
         Raises:
             FrameError: a region of interest that is no part of this frame.
         """
-        rows, columns = (slice(0, size[0]), slice(0, size[1])) if roi is None else map(_within, roi, size)
+        if roi is None:
+            return _whole(size, full, letterbox)
+        rows, columns = map(_within, roi, size)
+        return cls._laid(size, rows, columns, full, letterbox)
+
+    @classmethod
+    def _laid(cls, size: Size, rows: slice, columns: slice, full: Size, letterbox: bool) -> Placement:
         filled = full
         if letterbox:
             height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -120,6 +127,11 @@ class Placement:
         out = np.zeros(self.size, np.uint8)
         out[self.rows, self.columns] = part
         return out
+
+
+@lru_cache(64)  # a camera's frames are all alike
+def _whole(size: Size, full: Size, letterbox: bool) -> Placement:
+    return Placement._laid(size, slice(0, size[0]), slice(0, size[1]), full, letterbox)
 
 
 @dataclass(frozen=True)

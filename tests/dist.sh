@@ -19,5 +19,9 @@ labels = cv2.imread("street-labels.png", cv2.IMREAD_UNCHANGED)
 assert importlib.util.find_spec("torch") is None and labels.shape == (540, 960) and len(set(labels.ravel())) >= 4
 PROOF
     rm street*.png
-    echo "$(basename "$package"): installed, and segments without PyTorch"
+    decode=$(robot/bin/python -c "from fastscnn.runtime.decode.decoder import described; print(described())")
+    echo "$(basename "$package"): installed, and segments without PyTorch; decode: $decode"
 done
+# A machine without a compiler: the source package installs there, too.
+CC=false robot/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps --no-cache-dir "$dist"/*.tar.gz
+robot/bin/python -c "from fastscnn.runtime.decode.decoder import described as d; assert d().startswith('NumPy'), d(); print('without a compiler:', d())"

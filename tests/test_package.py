@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("runtime", "model", "export", "benchmarks")
 
 
+BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_{kind}(sys.argv[1]))"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -45,6 +48,10 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     assert {name for name in names if name.endswith(".py")} == expected
     assert not [name for name in names if not name.startswith(("fastscnn/", "fastscnn-"))]
+    assert sum(name.startswith("fastscnn/runtime/decode/native/_decode.") for name in names) == (
+        shutil.which("cc") is not None
+    )
+    assert wheel.name.split("-")[2:4] == ["cp310", "abi3"], "one for every Python"
     for data in (*(ROOT / "model/training/recipes").iterdir(), *(ROOT / "model/weights").iterdir()):
         assert f"fastscnn/{data.relative_to(ROOT)}" in names
 
@@ -52,7 +59,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_source_package_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """Of everything that the project is; built from it without what git knows."""
     source = wheel.parent / "source"
-    build = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    build = BUILD.format(kind="sdist")
     done = subprocess.run([sys.executable, "-c", build, tmp_path], capture_output=True, text=True, cwd=source)
     assert done.returncode == 0, done.stderr
     with tarfile.open(tmp_path / done.stdout.splitlines()[-1]) as archive:
@@ -60,8 +67,32 @@ def test_the_source_package_builds_the_same_wheel(wheel: Path, tmp_path: Path) -
     packed = {
         name.removeprefix("fastscnn/") for name in zipfile.ZipFile(wheel).namelist() if name.startswith("fastscnn/")
     }
-    assert packed <= names
+    assert {name for name in packed if "/_decode." not in name} <= names
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "runtime/decode/native").glob("*.[ch]")} <= names
     assert {"tests/test_docs.py", "docs/index.md", "examples/robot_loop.py", "constraints.txt", "Makefile"} <= names
+
+
+def test_without_a_compiler_it_installs_and_numpy_decodes(wheel: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(wheel.parent / "source", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD.format(kind="wheel"), tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=source,
+        env={**os.environ, "CC": "false"},
+    )
+    assert done.returncode == 0, done.stderr
+    zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]).extractall(tmp_path / "installed")
+    code = "from fastscnn.runtime.decode.decoder import described; print(described())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+    )
+    assert done.stdout == "NumPy, as the install found no C compiler\n", done.stderr
 
 
 def test_robot_install_segments_without_torch(
@@ -77,13 +108,16 @@ def test_robot_install_segments_without_torch(
         "import numpy\n"
         "from fastscnn import Segmenter\n"
         "from fastscnn.model import Street\n"
+        "from fastscnn.runtime.decode.decoder import described\n"
         "with Segmenter(sys.argv[1]) as segmenter:\n"
         "    labels = segmenter(Street(128, 256).frame(0)[0]).labels\n"
-        "print(json.dumps({'shape': labels.shape, 'torch': importlib.util.find_spec('torch') is not None}))"
+        "torch = importlib.util.find_spec('torch') is not None\n"
+        "print(json.dumps({'shape': labels.shape, 'torch': torch, 'decode': described().partition(',')[0]}))"
     )
     done = subprocess.run([python, "-c", code, exported()], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"shape": [128, 256], "torch": False}
+    decode = "compiled" if shutil.which("cc") else "NumPy"
+    assert json.loads(done.stdout) == {"shape": [128, 256], "torch": False, "decode": decode}
 
     picture = "import cv2; from fastscnn.model import Street; cv2.imwrite('street.png', Street(96, 160).frame(0)[0])"
     subprocess.run([python, "-c", picture], check=True, cwd=tmp_path)

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...export import export
+from ...model.checkpoint import SHIPPED, load
 from ...runtime import install
 from ...runtime.artifacts import onnx_file
 from ...runtime.artifacts.artifact import Artifact
@@ -26,8 +27,10 @@ from ...runtime.frame import Frame
 from .. import plot, suite
 from ..bench import distinct_frames
 from ..machine import machine
+from ..paper.arithmetic import arithmetic
 from ..protocol import Measurement, Pipeline, measure
 from .competitors import Competitor, competitors, quiet_compiler
+from .peak import product
 from .report import as_markdown, as_table, bars, ratios
 
 log = logging.getLogger(__name__)
@@ -81,7 +84,11 @@ def _work(options: argparse.Namespace) -> None:
             frames, report["frames_of"] = distinct_frames(options.source, artifact)
             with contextlib.ExitStack() as held:
                 opened = list(competitors(model, options.checkpoint, int8, threads, held))
-                report["results"].append(compare(opened, frames, artifact, options.rounds))
+                result = compare(opened, frames, artifact, options.rounds)
+            counted = arithmetic(load(options.checkpoint or SHIPPED).network, height, width).multiply_adds
+            precisions = dict.fromkeys(one.precision for one in opened if one.precision)
+            peaks = {name: product(name, counted, threads) for name in precisions}
+            report["results"].append({**result, "multiply_adds": counted, "peaks": peaks})
     print(as_table(report))
     name = f"peers-{options.head}"
     command.write_json(str(folder / f"{name}.json"), report)
@@ -99,7 +106,12 @@ def compare(opened: Sequence[Competitor], frames: list[Frame], artifact: Artifac
     entries: list[dict[str, Any]] = []
     pipelines: dict[str, Pipeline] = {}
     for one in opened:
-        entry: dict[str, Any] = {"name": one.name, "ours": one.ours, "absent": one.absent}
+        entry: dict[str, Any] = {
+            "name": one.name,
+            "ours": one.ours,
+            "absent": one.absent,
+            "precision": one.precision,
+        }
         if one.run is not None:
             entry["agreement"] = agreements[one.name]
             least = QUANTISED if one.quantised else AGREEMENT

@@ -38,6 +38,7 @@ class Competitor:
     run: Run | None
     absent: str = ""
     quantised: bool = False  # so that some labels are not float32's
+    precision: str = ""  # that it computes in; of ours alone
 
 
 def competitors(
@@ -52,7 +53,8 @@ def competitors(
         held: closes what is opened.
     """
     for device in ("cpu", *(name for name in VARIANTS if name != "openvino-gpu")):
-        yield _tried(f"{OURS}, {device}", True, partial(_segmenter, model, device, threads, held))
+        one = _tried(f"{OURS}, {device}", True, partial(_segmenter, model, device, threads, held))
+        yield replace(one, precision=VARIANTS[device][2] if device in VARIANTS else "fp32")
     yield _tried("ONNX Runtime in-graph", False, partial(_onnxruntime, model, threads))
     for precision in ("f32", "bf16"):
         yield _tried(f"OpenVINO {precision} in-graph", False, partial(_openvino, model, precision, threads))

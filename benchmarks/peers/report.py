@@ -38,6 +38,14 @@ def as_table(report: Report) -> str:
     for entry in results[0]["entries"]:
         name = f"**{entry['name']}**" if entry["ours"] else entry["name"]
         lines.append(f"| {name} | " + " | ".join(_cell(result, entry["name"]) for result in results) + " |")
+    for precision in results[0].get("peaks", {}):
+        times = (result["peaks"].get(precision) for result in results)
+        row = " | ".join("–" if time is None else f"{time:.1f}" for time in times)
+        lines.append(f"| a product of matrices, {precision} | {row} |")
+    for entry in results[0]["entries"]:
+        if entry.get("precision") and any(_nearness(result, entry["name"]) for result in results):
+            row = " | ".join(_nearness(result, entry["name"]) or "–" for result in results)
+            lines.append(f"| {entry['name']}: network (of that peak) | {row} |")
     lines.append("")
     for result in results:
         found = result["ratios"]
@@ -63,6 +71,8 @@ Made by `{report["command"]}`.
 Medians of {report["rounds"]} rounds, {report["threads"]} threads each, one after the other on every frame, of {report["frames_of"]}.
 The timer encloses everything from a BGR frame of the model's size to its result: preparation, network, upsampling, arg-max or soft-max.
 Every row gave the label of ONNX Runtime's own graph on at least 99.5% of pixels; the number in brackets is the smallest share.
+The product of matrices has as many multiply-adds as the network, in OpenVINO, the best of its runs: the peak of this machine's arithmetic.
+Below it stands what our network alone takes, and which share of that peak it reaches.
 {sentence(report["machine"])}.
 
 Our stages (medians, ms):
@@ -83,6 +93,14 @@ def _cell(result: Report, name: str) -> str:
     if entry is None or "median" not in entry:
         return "–"
     return f"{entry['median']:.1f} ({entry['agreement']:.2%})"
+
+
+def _nearness(result: Report, name: str) -> str:
+    """How long our network alone takes, and what share of the machine's peak that is; "" where it was not timed."""
+    entry: Report = next((e for e in result["entries"] if e["name"] == name), {})
+    peak = result.get("peaks", {}).get(entry.get("precision"))
+    forward = entry.get("stages", {}).get("forward")
+    return f"{forward:.1f} ({peak / forward:.0%})" if peak and forward else ""
 
 
 def _stages(result: Report) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts.default_model import default_model
+from ..backends.logits import LogitsBackend
+from ..decode.decoder import described
 from ..media.sources import PATIENCE, Named, Source
 from ..segmenter import Segmenter
 from . import command, seeing
@@ -108,6 +110,8 @@ def introduce(options: argparse.Namespace, segmenter: Segmenter) -> None:
     """What is worth saying of a model before its results."""
     if options.explain:
         log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
+        if isinstance(segmenter.backend, LogitsBackend):
+            log.info("decode: %s", described())
     if not segmenter.artifact.trained:
         log.warning("the model's weights are random: the colours mean nothing yet")
 

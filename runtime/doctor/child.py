@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -38,6 +39,15 @@ def opencv() -> dict[str, Any]:
     readers = {name: re.search(rf"^\s*{word}:\s*YES", built, re.MULTILINE) is not None for name, word in names.items()}
     cv2.resize(np.zeros((8, 8, 3), np.uint8), (4, 4))  # an OpenCV for another NumPy imports and does not work
     return {"version": cv2.__version__.partition("-")[0], "readers": readers, "place": str(Path(cv2.__file__).parent)}
+
+
+def decode() -> dict[str, Any]:
+    """What turns logits into labels on the CPU, and why it is not the compiled decode where it is not."""
+    from ..decode import native
+    from ..decode.decoder import described
+
+    chosen = os.environ.get(native.CHOICE) == "numpy"
+    return {"found": described(), "sound": chosen or native.found()[0] is not None}
 
 
 def gpus() -> dict[str, Any]:

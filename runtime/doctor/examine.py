@@ -22,6 +22,7 @@ PROBES: dict[str, tuple[str, Probe]] = {
     "NumPy": ("software", software.numpy),
     "OpenCV": ("software", opencv.opencv),
     "packages": ("software", opencv.conflicts),
+    "decode": ("software", software.decode),
     "commands": ("software", launch.commands),
     "engines": ("engines", software.engines),
     "auto": ("engines", auto.auto),

@@ -98,6 +98,21 @@ def numpy() -> Iterator[Finding]:
         yield Finding("software", "NumPy", FAILURE, f"cannot be imported: {error}", remedy)
 
 
+def decode() -> Iterator[Finding]:
+    """What turns logits into labels on the CPU: compiled, or in NumPy, which takes longer."""
+    try:
+        told = ask("decode")
+    except UnansweredError as error:
+        remedy = f"Install NumPy and OpenCV, then this package again: {install.again()}"
+        yield Finding("software", "decode", WARNING, f"cannot be looked at: {error}", remedy)
+        return
+    if told["sound"]:
+        yield Finding("software", "decode", OK, told["found"])
+    else:
+        remedy = f"Results are the same, but take longer. Install a C compiler (apt install gcc libc6-dev), then: {install.again()}"
+        yield Finding("software", "decode", WARNING, told["found"], remedy)
+
+
 def engines() -> Iterator[Finding]:
     """The inference engines, of which one is enough."""
     usable: set[str] = set()

@@ -14,12 +14,14 @@ packages=python3,libgl1,libglib2.0-0,libgomp1,ca-certificates,coreutils,dash,gre
 wheels=(numpy opencv-python onnxruntime openvino tqdm packaging pytest pytest-xdist hypothesis psutil)
 cpu=${QEMU_CPU:-cortex-a76}  # as boards have; the default has SME, which none has
 
-if ! command -v qemu-aarch64-static >/dev/null || ! command -v mmdebstrap >/dev/null; then
+compiler=aarch64-linux-gnu-gcc  # of the decode; it needs nothing of the other machine's Python
+if ! command -v qemu-aarch64-static >/dev/null || ! command -v mmdebstrap >/dev/null || ! command -v $compiler >/dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "ARM64 needs qemu-aarch64-static and mmdebstrap: sudo apt-get install qemu-user-static mmdebstrap" >&2
+        echo "ARM64 needs an emulator, mmdebstrap and a compiler: sudo apt-get install qemu-user-static mmdebstrap gcc-aarch64-linux-gnu libc6-dev-arm64-cross" >&2
         exit 2
     fi
-    { apt-get update -qq && apt-get install -qq --no-install-recommends qemu-user-static mmdebstrap arch-test; } >/dev/null
+    { apt-get update -qq && apt-get install -qq --no-install-recommends qemu-user-static mmdebstrap arch-test \
+        gcc-aarch64-linux-gnu libc6-dev-arm64-cross; } >/dev/null
 fi
 
 # Built anew when what is in it changes.
@@ -30,7 +32,7 @@ into() {  # pip's own choice of wheels for another machine
     "$python" -m pip --disable-pip-version-check install --quiet --no-compile --upgrade --target "$site" --python-version 3.11 \
         --implementation cp --platform manylinux_2_35_aarch64 --platform manylinux_2_34_aarch64 --platform manylinux_2_31_aarch64 \
         --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_17_aarch64 \
-        --platform manylinux2014_aarch64 --only-binary=:all: "$@" 2> >(grep -v '^WARNING' >&2)
+        --platform manylinux2014_aarch64 --platform linux_aarch64 --only-binary=:all: "$@" 2> >(grep -v '^WARNING' >&2)
 }
 if [ ! -e "$root/.made" ]; then
     rm -rf "$place"
@@ -46,7 +48,8 @@ rm -rf "$root/project" "$root/tmp/wheel"
 mkdir -p "$root"/{project,out,proc,sys,dev,tmp/wheel}
 git ls-files -co --exclude-standard -z | xargs -0 -I{} sh -c 'test ! -e "$1" || printf "%s\0" "$1"' _ {} |
     tar --null --files-from=- -c | tar -x -C "$root/project"
-"$python" -m pip --disable-pip-version-check wheel --quiet --no-deps -w "$root/tmp/wheel" "$root/project"
+_PYTHON_HOST_PLATFORM=linux-aarch64 CC=$compiler LDSHARED="$compiler -shared" \
+    "$python" -m pip --disable-pip-version-check wheel --quiet --no-deps -w "$root/tmp/wheel" "$root/project"
 rm -rf "$root/project/build" "$root"/project/*.egg-info "$site/fastscnn" "$site"/fastscnn-*.dist-info
 into --no-deps "$root"/tmp/wheel/fastscnn-*.whl
 sed -i '1s,^#!.*,#!/usr/bin/python3,' "$site"/bin/fastscnn-*

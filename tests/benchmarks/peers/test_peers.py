@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from pathlib import Path
 
 import cv2
@@ -69,9 +70,13 @@ def test_all_competitors_in_one_run(head: str, tmp_path: Path) -> None:
         ratio = entries["PyTorch eager"]["median"] / ours["median"]
         assert result["ratios"]["to_pytorch_eager"] == pytest.approx(ratio, abs=1e-3)
         assert set(ours["stages"]) == {"prepare", "forward", "decode"}
+        assert 0 < result["peaks"]["fp32"] < 1000
+        assert result["multiply_adds"] > 1e6
     page = (tmp_path / f"peers-{head}.md").read_text()
     assert "not timed: PyTorch torch.compile: RuntimeError: no C++ compiler" in page
     assert f"--head {head}" in page
+    assert "| a product of matrices, fp32 |" in page
+    assert re.search(rf"\| {OURS}, cpu: network \(of that peak\) \| [\d.]+ \(\d+%\) \|", page)
     picture = cv2.imread(str(tmp_path / f"peers-{head}.png"))
     assert min(picture.shape[:2]) > 200
 

@@ -19,6 +19,7 @@ from fastscnn.runtime.artifacts import onnx_operators
 from fastscnn.runtime.backends import agreement, bfloat16, trial
 from fastscnn.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from fastscnn.runtime.backends.openvino import OpenVinoBackend, available
+from fastscnn.runtime.decode.decoder import described
 
 openvino = pytest.importorskip("openvino")
 Exported = Callable[..., Path]
@@ -421,6 +422,8 @@ def test_commands_explain_the_choice(
     assert "chosen by a trial on this machine: " in done.stderr  # type: ignore[attr-defined]
     done = command("fastscnn-segment", "in.png", "-m", shipped(), "-o", "out.png", "--explain", "--device", "cpu")
     assert "without a choice" in done.stderr  # type: ignore[attr-defined]
+    assert f"decode: {described()}\n" in done.stderr  # type: ignore[attr-defined]
     done = command("fastscnn-bench", shipped(), "--burn-in", 1, "--frames", 3, "--baseline")
     assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
     assert "chosen by a trial on this machine: " in done.stdout  # type: ignore[attr-defined]
+    assert f", decode {described()}\n" in done.stdout  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The decode against PyTorch's own upsampling: any ratio, ties, extremes."""
+"""The decode against PyTorch's own upsampling: any ratio, ties, extremes; compiled and in NumPy."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from reference import best_two, logits_of, sigmoid, softmax, upsampled
 
-from fastscnn.runtime.decode import decoder as decode
+from fastscnn.runtime.decode import in_numpy, native
 from fastscnn.runtime.decode.decoder import Decoder, argmax
 
 GEOMETRIES = [
@@ -26,6 +26,13 @@ GEOMETRIES = [
     ((12, 9), (1, 33)),
 ]
 ALIGNED = [*GEOMETRIES, ((9, 17), (65, 129)), ((5, 4), (29, 22))]  # samples on pixels, of a factor of 8 and 7
+
+
+@pytest.fixture(params=["native", "numpy"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "native" and (why := native.found()[1]):
+        pytest.skip(why)
+    monkeypatch.setenv(native.CHOICE, request.param)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -138,7 +145,7 @@ def test_any_number_of_threads_gives_the_same(threads: int, align_corners: bool)
 def test_more_mixed_cells_than_are_settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = logits_of(5, (40, 9), smooth=1)
     expected = Decoder((40, 9), (320, 72)).labels(logits)
-    monkeypatch.setattr(decode, "_CELLS_AT_ONCE", 7)
+    monkeypatch.setattr(in_numpy, "_CELLS_AT_ONCE", 7)
     assert np.array_equal(Decoder((40, 9), (320, 72)).labels(logits), expected)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from boards import JETSON, ORIN, PROGRAMS, by_name
 
+from fastscnn.runtime.decode.decoder import described
 from fastscnn.runtime.doctor import Finding, examine, look
 from fastscnn.runtime.doctor.examine import PROBES
 from fastscnn.runtime.doctor.finding import FAILURE, OK, WARNING, worst
@@ -32,6 +33,7 @@ def test_this_machine(command: Command) -> None:
     assert told["worst"] == worst(findings)
     found = by_name(iter(findings))
     assert found["NumPy"].found == importlib.import_module("numpy").__version__
+    assert found["decode"].found == described()
     assert found["ONNX Runtime"].found.startswith(importlib.import_module("onnxruntime").__version__)
     assert found["one that runs"].status != FAILURE if "one that runs" in found else True
     assert re.fullmatch(

@@ -171,3 +171,17 @@ def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(look, "installed", lambda names: [name for name in names if "onnxruntime" in name])
     (finding,) = opencv.conflicts()
     assert finding.found.startswith("onnxruntime and onnxruntime-gpu")
+
+
+def test_what_decodes_on_the_cpu(asked: Callable[..., None]) -> None:
+    asked(decode={"found": "compiled, AVX2", "sound": True})
+    (found,) = software.decode()
+    assert (found.status, found.found) == (OK, "compiled, AVX2")
+    asked(decode={"found": "NumPy, as the install found no C compiler", "sound": False})
+    (found,) = software.decode()
+    assert found.status == WARNING
+    assert "Install a C compiler (apt install gcc libc6-dev), then: " in found.remedy
+    assert found.remedy.endswith(install.again())
+    asked()
+    (found,) = software.decode()
+    assert (found.status, found.found) == (WARNING, "cannot be looked at: no decode")
