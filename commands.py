@@ -36,6 +36,8 @@ _MODULES = {
     "paper": "the paper's tables on this machine, beside the paper's figures",
     "peers": "every engine here beside plain ONNX Runtime, OpenVINO and PyTorch",
     "growth": "how time and memory grow with pixels",
+    "robustness": "scores in fog, noise, blur, darkness, rain and so on, models side by side",
+    "training": "images a second of training",
     "live": "how old results of a live source are, from glass to label",
     "gpu": "everything about this GPU, in under eight minutes",
 }
@@ -67,7 +69,7 @@ def _listed() -> str:
     lines += ["usage: fastscnn COMMAND ..., or fastscnn-COMMAND ...", "", "commands:"]
     lines += [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
     lines += ["", "measurements, each python -m fastscnn.benchmarks.NAME:"]
-    lines += [f"  {name:<10}{what}" for name, what in _MODULES.items()]
+    lines += [f"  {name:<12}{what}" for name, what in _MODULES.items()]
     lines += ["", "first steps:", "  fastscnn segment street.jpg   with the model that ships; no PyTorch needed"]
     lines += ["  fastscnn doctor               what to install, and which engine runs here"]
     lines += ["  fastscnn COMMAND --help       options, examples, exit codes"]

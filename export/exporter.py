@@ -208,12 +208,14 @@ def export(
         version=__version__,
         align_corners=variant.logits_align_corners,
         probability=probability or variant.probability,
+        temperature=source.temperature[0 if head == "prob" else 1],
     )
     street = Street(height, width)
     frames = np.stack([street.frame(index)[0] for index in range(batch)])
-    built = build(source.network, artifact, frames)
+    network = source.network_for(head)
+    built = build(network, artifact, frames)
     log.info("checking against PyTorch on a street scene")
-    parity = check(source.network, artifact, built, frames)
+    parity = check(network, artifact, built, frames)
     log.info("%s", parity)
     data = built.model.SerializeToString()
     write_atomically(target, data)

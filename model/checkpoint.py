@@ -6,6 +6,7 @@ Nothing in a file is ever executed: safetensors cannot, and pickles are read wit
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -46,6 +47,32 @@ class Checkpoint:
     std: tuple[float, float, float] = STD
     resolution: tuple[int, int] | None = None  # height, width that training saw whole images at; None: as they are
     digest: str = "random"  # sha256 of the file, or "random" where there was none
+    balanced: tuple[
+        float, ...
+    ] = ()  # what was added to each class's bias for the sake of the mean IoU; empty: not known
+    temperature: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # that logits want to be divided by for probabilities: without, with that
+
+    def network_for(self, head: str) -> FastSCNN:
+        """The network whose logits are what a head wants: labels keep the balanced biases, probabilities leave them out.
+
+        The temperature is in the last layer's weights then, so that no engine pays for it. A copy where anything changes.
+        """
+        probable = head == "prob"
+        temperature = self.temperature[0 if probable else 1]
+        if temperature == 1 and not (probable and self.balanced):
+            return self.network
+        network = copy.deepcopy(self.network)
+        last = network.classifier.conv
+        assert last.bias is not None
+        with torch.no_grad():
+            if probable and self.balanced:
+                last.bias -= torch.tensor(self.balanced, device=last.bias.device)
+            last.weight /= temperature
+            last.bias /= temperature
+        return network
 
 
 def untrained(classes: ClassSet, seed: int = 0, variant: Variant = PAPER) -> Checkpoint:
@@ -70,7 +97,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
     """
     from safetensors.torch import save as serialised
 
-    described = {
+    described: dict[str, Any] = {
         "class_set": checkpoint.classes.name,
         "classes": checkpoint.classes.classes,
         "palette": checkpoint.classes.palette,
@@ -79,6 +106,8 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "resolution": checkpoint.resolution,
         "variant": {k: v for k, v in asdict(checkpoint.network.variant).items() if k not in ("mean", "std")},
     }
+    if checkpoint.balanced or checkpoint.temperature != (1.0, 1.0):
+        described |= {"balanced": checkpoint.balanced, "temperature": checkpoint.temperature}
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.network.state_dict().items()}
     write_atomically(path, serialised(tensors, {"fastscnn": json.dumps(described)}))
 
@@ -109,7 +138,13 @@ def load(path: str | Path, classes: ClassSet | None = None) -> Checkpoint:
     network.load_state_dict(tensors)
     mean, std = (tuple(described.get(key, default)) for key, default in (("mean", MEAN), ("std", STD)))
     return Checkpoint(
-        network.eval(), classes, mean, std, _resolution(path, described), hashlib.sha256(data).hexdigest()
+        network.eval(),
+        classes,
+        mean,
+        std,
+        _resolution(path, described),
+        hashlib.sha256(data).hexdigest(),
+        *_calibration(path, described, count),
     )
 
 
@@ -229,6 +264,20 @@ def _resolution(path: Path, described: dict[str, Any]) -> tuple[int, int] | None
     if not isinstance(found, list) or len(found) != 2 or not all(type(side) is int and side >= 64 for side in found):
         raise ArtifactError(f"{path} was trained at the resolution {found!r}; expected height and width. It was edited")
     return found[0], found[1]
+
+
+def _calibration(path: Path, described: dict[str, Any], count: int) -> tuple[tuple[float, ...], tuple[float, float]]:
+    """Balanced biases and temperatures; none for files that do not say."""
+    balanced, temperature = described.get("balanced", []), described.get("temperature", [1.0, 1.0])
+    sound = isinstance(balanced, list) and isinstance(temperature, list)
+    sound = sound and len(balanced) in (0, count) and len(temperature) == 2
+    sound = sound and all(isinstance(v, (int, float)) and abs(v) < 100 for v in [*balanced, *temperature])
+    if not sound or not all(0.05 <= t <= 20 for t in temperature):
+        raise ArtifactError(
+            f"{path} has the temperature {temperature!r:.80} and balanced biases {balanced!r:.80}; expected two numbers from 0.05 to "
+            f"20, and none or {count}. It was edited"
+        )
+    return tuple(map(float, balanced)), (float(temperature[0]), float(temperature[1]))
 
 
 def _variant(path: Path, described: dict[str, Any]) -> Variant:

@@ -26,11 +26,13 @@ from ..runtime.frame import Frame
 from .classes import CITYSCAPES, ClassSet
 from .datasets import CITYSCAPES_IDS, Dataset, open_dataset
 from .metrics import CITYSCAPES_CATEGORIES, Confusion, mean_iou
+from .reliability import Reliability, reliability_picture
 
 log = logging.getLogger(__name__)
 
 Labels = NDArray[np.uint8]
 Predict = Callable[[Frame], Labels]  # uint8 (H, W, 3) BGR → uint8 (H, W) train ids
+Sure = Callable[[Frame], tuple[Labels, NDArray[np.float32]]]  # → the same, and each one's probability
 CHECKPOINTS = (".safetensors", ".pth", ".pt")
 
 
@@ -96,12 +98,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--submission", type=Path, metavar="FOLDER", help="write label PNGs with Cityscapes' original ids"
     )
+    parser.add_argument(
+        "--calibration", action="store_true", help="also how far confidence is from being right as often as it says"
+    )
+    parser.add_argument(
+        "--calibrated",
+        type=Path,
+        metavar="F",
+        help="write the checkpoint with temperatures fitted to this data, by cross-validation over its drives",
+    )
     parser.add_argument("--json", metavar="PATH", help="write the scores; - for stdout")
     return command.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    command.expect_folder(Path(options.json) if options.json not in (None, "-") else None)
+    command.expect_folder(Path(options.json) if options.json not in (None, "-") else None, options.calibrated)
+    if options.calibrated and options.model.suffix not in CHECKPOINTS:
+        raise UsageError(
+            f"--calibrated writes a checkpoint, and {options.model} is none; calibrate the weights and export them again"
+        )
     dataset = open_dataset(options.data, options.split, coarse=options.coarse)
     with _predictor(options, dataset) as predict:
         if options.output:
@@ -109,12 +124,19 @@ def _work(options: argparse.Namespace) -> None:
         scores = evaluate(predict, dataset, worst=options.worst, frames=options.frames, submission=options.submission)
         if options.json != "-":
             print(as_text(scores))
+        calibration = _calibration(options, dataset, predict) if options.calibration or options.calibrated else {}
         if options.output:
             _write_folder(options.output, scores, dataset, predict)
     if options.json:
         command.write_json(
             options.json,
-            {"model": options.model.name, "data": str(options.data), "split": options.split, **scores.as_dict()},
+            {
+                "model": options.model.name,
+                "data": str(options.data),
+                "split": options.split,
+                **scores.as_dict(),
+                **calibration,
+            },
         )
 
 
@@ -162,8 +184,92 @@ def as_text(scores: Scores) -> str:
     return "\n".join([f"{scores.frames} frames, {scores.classes.name}", *lines])
 
 
-def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContextManager[Predict]:
+def _calibration(options: argparse.Namespace, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """How reliable confidence is, as it is printed and for the report; writes what the options name."""
+    found: dict[str, Reliability] = {}
+    report: dict[str, Any] = {}
     if options.model.suffix in CHECKPOINTS:
+        from dataclasses import replace
+
+        from .calibration import HEADS, calibrated
+        from .checkpoint import load, save
+        from .inference import Network
+
+        source = load(options.model, dataset.classes)
+        for head in HEADS:
+            network = Network(replace(source, network=source.network_for(head)), options.device, options.res)
+            found[f"{head} head"] = reliability(network.sure, dataset, options.frames)
+        if options.calibrated:
+            made, fits = calibrated(source, dataset, options.device)
+            save(options.calibrated, made)
+            report["fitted"] = {head: vars(fit) for head, fit in fits.items()}
+            for head, fit in fits.items():
+                log.info("%s head without a temperature: %s", head, fit)
+            log.info("wrote %s", options.calibrated)
+    else:
+        assert isinstance(predict, Exported)
+        found[f"{predict.head} head"] = reliability(predict.sure, dataset, options.frames)
+    report |= {name: counted.as_dict() for name, counted in found.items()}
+    if options.json != "-":
+        for name, counted in found.items():
+            print(f"{name + ' calibration error':<24}{counted.error():7.2%}")
+    if options.output:
+        write_atomically(options.output / "reliability.png", reliability_picture(found))
+    return {"calibration": report}
+
+
+def reliability(sure: Sure, dataset: Dataset, frames: int | None = None) -> Reliability:
+    """Count how often `sure` is right over the data set.
+
+    Raises:
+        SourceError: a file that cannot be read.
+    """
+    found = Reliability()
+    for sample in tqdm(dataset.samples[:frames], unit=" images", desc="calibration", disable=None):
+        image, truth = dataset.read(sample)
+        labels, confidence = sure(image)
+        counted = truth != dataset.classes.ignore
+        found.add(confidence[counted], (labels == truth)[counted])
+    return found
+
+
+def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContextManager[Predict]:
+    return predictor(
+        options.model,
+        dataset,
+        options.device,
+        options.res,
+        flip=options.flip,
+        scales=options.scales,
+        zero_skip=options.zero_skip,
+        trust=options.trust,
+        confident=options.calibration,
+    )
+
+
+def predictor(
+    model: Path,
+    dataset: Dataset,
+    device: str = "auto",
+    resolution: tuple[int, int] | None = None,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    zero_skip: bool = False,
+    trust: bool = False,
+    confident: bool = False,
+) -> AbstractContextManager[Predict]:
+    """A checkpoint in PyTorch (see `Network`), or an exported file on its engine, as a function from frames to labels.
+
+    Args:
+        confident: have an engine compute confidence, too.
+
+    Raises:
+        DeviceError: torch is not installed, or the engine does not run here.
+        UsageError: other classes than the data's, or options that need a checkpoint.
+        ArtifactError: the file is neither.
+    """
+    if model.suffix in CHECKPOINTS:
         try:
             from .checkpoint import load
             from .inference import Network
@@ -171,27 +277,20 @@ def _predictor(options: argparse.Namespace, dataset: Dataset) -> AbstractContext
             raise DeviceError(
                 f"checkpoints need torch, which cannot be imported ({error}). Install: {install.command('train')}"
             ) from None
-        network = Network(
-            load(options.model, dataset.classes),
-            options.device,
-            options.res,
-            flip=options.flip,
-            scales=options.scales,
-            zero_skip=options.zero_skip,
-        )
-        return nullcontext(network)
-    if options.flip or options.scales != [1.0] or options.res or options.zero_skip:
+        source = load(model, dataset.classes)
+        return nullcontext(Network(source, device, resolution, flip=flip, scales=scales, zero_skip=zero_skip))
+    if flip or list(scales) != [1.0] or resolution or zero_skip:
         raise UsageError(
-            f"{options.model} runs at its own resolution; --res, --flip, --scales and --zero-skip need a checkpoint"
+            f"{model} runs at its own resolution; --res, --flip, --scales and --zero-skip need a checkpoint"
         )
-    return _Exported(options.model, dataset.classes, options.device, options.trust)
+    return Exported(model, dataset.classes, device, trust, confident)
 
 
-class _Exported(AbstractContextManager[Predict]):
+class Exported(AbstractContextManager["Exported"]):
     """A Segmenter as a function from frames to labels."""
 
-    def __init__(self, path: Path, classes: ClassSet, device: str, trust: bool) -> None:
-        self._segmenter = Segmenter(path, device, trust=trust)
+    def __init__(self, path: Path, classes: ClassSet, device: str, trust: bool, confident: bool) -> None:
+        self._segmenter = Segmenter(path, device, trust=trust, unknown_below=0.0 if confident else None)
         log.info("scoring on %s", self._segmenter.device)  # of reduced precision, maybe
         artifact: Artifact = self._segmenter.artifact
         if artifact.classes != classes.classes:
@@ -201,8 +300,22 @@ class _Exported(AbstractContextManager[Predict]):
                 f"({len(classes)}); expected the same classes"
             )
 
-    def __enter__(self) -> Predict:
-        return lambda frame: self._segmenter(frame).labels
+    def __enter__(self) -> Exported:
+        return self
+
+    def __call__(self, frame: Frame) -> Labels:
+        return self._segmenter(frame).labels
+
+    @property
+    def head(self) -> str:
+        return self._segmenter.artifact.head
+
+    def sure(self, frame: Frame) -> tuple[Labels, NDArray[np.float32]]:
+        """Labels, and the probability of each: of the prob head its own, else `Result.confidence_map`."""
+        result = self._segmenter(frame)
+        if result.probabilities is not None:
+            return result.labels, result.probabilities.max(axis=0)
+        return result.labels, (result.confidence_map() / 255).astype(np.float32)
 
     def __exit__(self, *_: object) -> None:
         self._segmenter.close()

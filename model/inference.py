@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..runtime.artifacts.artifact import IGNORE
 from ..runtime.errors import DeviceError, UsageError
 from ..runtime.frame import Frame, checked
 from .checkpoint import Checkpoint
+from .datasets import Dataset, Sample
 from .network import FastSCNN
 from .variant import MINIMUM_SIDE
 
@@ -75,6 +77,11 @@ class Network:
             labels = votes.argmax(dim=1)
         return np.asarray(labels[0].to(torch.uint8).cpu().numpy())
 
+    def sure(self, image: Frame) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Labels (H, W), and the probability of each."""
+        best, labels = self._probabilities(self.logits(image)[None]).max(dim=1)
+        return labels[0].to(torch.uint8).cpu().numpy(), best[0].cpu().numpy()
+
     def logits(self, image: Frame) -> Tensor:
         """(C, H, W) float32 at the image's own size; neither mirrored nor scaled."""
         image = checked(image)
@@ -93,6 +100,23 @@ class Network:
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self._network.variant.probability == "sigmoid" else logits.softmax(dim=1)
+
+
+def sampled(predict: Network, samples: Sequence[Sample], dataset: Dataset, pixels: int) -> tuple[Tensor, Tensor]:
+    """Logits (n, C) and train ids (n,) uint8 of labelled pixels, at most so many of each image, always the same ones.
+
+    Raises:
+        SourceError: an image or label that cannot be read.
+    """
+    rng = np.random.default_rng(0)
+    logits, truth = [], []
+    for sample in samples:
+        image, labels = dataset.read(sample)
+        counted = np.flatnonzero(labels != IGNORE)
+        drawn = rng.choice(counted, min(pixels, len(counted)), replace=False)
+        logits.append(predict.logits(image).flatten(1)[:, torch.from_numpy(drawn)].T.cpu())
+        truth.append(torch.from_numpy(labels.ravel()[drawn]))
+    return torch.cat(logits), torch.cat(truth)
 
 
 def to_planes(image: Frame, mean: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:

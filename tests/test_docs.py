@@ -49,6 +49,7 @@ PARSED = {
     r"fastscnn-trt build .*int8": "tests/export/quantisation/test_engines.py",
     r"fastscnn-quantize .*--sensitivity": "minutes; tests/export/quantisation",
     r"fastscnn-train imagenet": "tests/benchmarks/paper",
+    r"fastscnn-train .*--folds": "tests/model/training/test_crossvalidation.py",
     r"python -m fastscnn\.benchmarks": "minutes; tests/benchmarks",
 }
 # What is added to run the others small.

@@ -132,7 +132,7 @@ def _pytorch(model: Path, checkpoint: Path | None, style: str, threads: int) -> 
 
     torch.set_num_threads(threads)
     artifact: Artifact = onnx_file.artifact(onnx_file.read(model), str(model))
-    network = load(checkpoint or SHIPPED).network.eval()
+    network = load(checkpoint or SHIPPED).network_for(artifact.head).eval()
     memory = torch.contiguous_format if style == "eager" else torch.channels_last
     network.to(memory_format=memory)  # type: ignore[call-overload]  # it changes modules in place
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (artifact.mean, artifact.std))

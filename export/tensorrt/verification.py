@@ -263,7 +263,7 @@ def _pytorch(path: Path, artifact: Artifact, decoder: Decoder) -> Side:
         raise ArtifactError(
             f"{path} is not the checkpoint that the model was exported from; expected sha256 {artifact.checkpoint[:12]}…"
         )
-    network = source.network.eval()
+    network = source.network_for(artifact.head).eval()
 
     def run(image: NDArray[np.generic]) -> list[Answer]:
         planes = (

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..drives import sequence_of
+
 SPLITS = ("train", "val", "test")
 _TRIES = 64  # draws, of which the first that leaves each class in train wins
 _SEQUENCE = 3  # pictures that share all but their number
-
-
-def sequence_of(name: str) -> tuple[str, int]:
-    """`drive_03_000017` → (`drive_03_`, 17); what Roboflow puts behind a name does not count. -1 without a number."""
-    name = re.sub(r"_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+$", "", name)
-    name = re.sub(r"_(leftImg8bit|gtFine|rgb|image|img|color)$", "", name)
-    match = re.fullmatch(r"(.*?)(\d{1,12})", name)
-    return (match[1], int(match[2])) if match else (name, -1)
 
 
 def split(

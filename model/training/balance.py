@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...runtime.artifacts.artifact import IGNORE
 from ..checkpoint import Checkpoint
 from ..datasets import Dataset
-from ..inference import Network
+from ..inference import Network, sampled
 from ..metrics import Confusion
 
 IMAGES = 200  # looked at, evenly spaced over the data set
@@ -18,30 +17,23 @@ PIXELS = 20_000  # of each, drawn at random
 STEPS = (0.6, 0.3, 0.15)
 
 
-def balance(checkpoint: Checkpoint, dataset: Dataset, device: str) -> tuple[float, float]:
+def balance(checkpoint: Checkpoint, dataset: Dataset, device: str) -> tuple[tuple[float, ...], float, float]:
     """Move the biases of the checkpoint's last layer in place, to the best mean IoU on images of `dataset`.
 
     Returns:
-        The mean IoU on them before and after, from 0 to 1.
+        What was added to each class's bias; the mean IoU on them before and after, from 0 to 1.
 
     Raises:
         SourceError: an image or label that cannot be read.
     """
-    predict, rng = Network(checkpoint, device), np.random.default_rng(0)
-    samples = dataset.samples[:: -(-len(dataset) // IMAGES)]
-    logits, truth = [], []
-    for sample in samples:
-        image, labels = dataset.read(sample)
-        counted = np.flatnonzero(labels != IGNORE)
-        drawn = rng.choice(counted, min(PIXELS, len(counted)), replace=False)
-        logits.append(predict.logits(image).flatten(1)[:, torch.from_numpy(drawn)].T.cpu())
-        truth.append(labels.ravel()[drawn])
-    found, before, after = biases(torch.cat(logits), np.concatenate(truth))
+    step = -(-len(dataset) // IMAGES)
+    logits, labels = sampled(Network(checkpoint, device), dataset.samples[::step], dataset, PIXELS)
+    found, before, after = biases(logits, labels.numpy())
     last = checkpoint.network.classifier.conv
     assert last.bias is not None
     with torch.no_grad():
         last.bias += found.to(last.bias.device)
-    return before, after
+    return tuple(found.tolist()), before, after
 
 
 def biases(logits: Tensor, labels: NDArray[np.uint8]) -> tuple[Tensor, float, float]:

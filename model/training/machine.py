@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from .recipe import Recipe
 log = logging.getLogger(__name__)
 
 _PATIENCE = timedelta(hours=2)  # while the first process validates
+_BFLOAT16_SINCE = (8, 0)  # compute capability, Ampere
+_CPUINFO = Path("/proc/cpuinfo")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
@@ -117,6 +120,29 @@ def enter(recipe: Recipe) -> Machine:
                 "SyncBatchNorm exists on GPUs only: each of the %d processes normalises over its own images", world
             )
     return Machine(device, rank, world)
+
+
+def reduced_precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
+    """What the network computes in besides float32, as the recipe wants it and this device has it."""
+    if device.type == "cuda":
+        if not recipe.amp:
+            return None
+        has = torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
+        return torch.bfloat16 if recipe.bfloat16 and has else torch.float16
+    if recipe.bfloat16 and not multiplies_bfloat16():
+        log.warning("this processor does not multiply bfloat16: training in float32, which takes longer")
+        return None
+    return torch.bfloat16 if recipe.bfloat16 else None
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for it (AVX512-BF16, AMX, Arm's BF16), without which it is slower than float32."""
+    try:
+        text = _CPUINFO.read_text()
+    except OSError:  # not Linux
+        return False
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(next(lines, "").split()))
 
 
 def keep_freed_memory() -> None:

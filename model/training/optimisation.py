@@ -10,6 +10,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from .recipe import Recipe
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Dense convolutions and linear layers decay; depthwise convolutions, norms and biases do not."""
@@ -26,7 +28,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
 def optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
     groups = parameter_groups(module, recipe.weight_decay)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, recipe.learning_rate)
+        # Fused is quicker, and rounds otherwise: a run that began without goes on without.
+        return torch.optim.AdamW(groups, recipe.learning_rate, fused=True if recipe.bfloat16 else None)
     return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.momentum)
 
 
@@ -49,9 +52,13 @@ def averaged(module: nn.Module, recipe: Recipe) -> AveragedModel | None:
     if not recipe.ema:
         return None
 
-    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not mean.is_floating_point():  # how many batches a norm has seen
-            return new
-        return mean.lerp(new, (9 / (10 + torch.as_tensor(count))).clamp(min=1 - recipe.ema))  #
+    def average(means: Tensors, new: Tensors, count: Tensor | int) -> None:
+        """All tensors of one type at once: on a GPU each by itself is a launch."""
+        if not means[0].is_floating_point():  # how many batches a norm has seen
+            torch._foreach_copy_(means, new)
+            return
+        # The weight as float32 rounds it, on whichever device it is counted.
+        weight = (9 / (10 + torch.as_tensor(count))).clamp(min=1 - recipe.ema)
+        torch._foreach_lerp_(means, new, float(weight))
 
-    return AveragedModel(module, avg_fn=average, use_buffers=True)
+    return AveragedModel(module, multi_avg_fn=average, use_buffers=True)

@@ -17,7 +17,7 @@ from ..variant import MINIMUM_SIDE
 
 SHIPPED = Path(__file__).parent / "recipes"
 TUNABLE = frozenset(
-    {"data", "workers", "threads", "evaluate_every", "device", "channels_last"}
+    {"data", "workers", "cache", "threads", "evaluate_every", "device", "channels_last"}
 )  # may change at a resume
 
 
@@ -32,6 +32,10 @@ class Recipe:
     data: str  # folder of a data set, see fastscnn-data
     task: Literal["segmentation", "classification"] = "segmentation"  # classification: ImageNet pre-training
     coarse: bool = False  # beside the fine labels Cityscapes' coarse ones (train_extra)
+    split: Literal["train", "train+val"] = (
+        "train"  # what is trained on; train+val: nothing is left to choose the best by
+    )
+    holdout: str = ""  # drives of that split, by name and comma: scored in place of val, and not trained on
     street: int = 0  # drawn street frames beside the data set's own, per epoch
     weights: str | None = None  # checkpoint to start from; "shipped": those trained on CamVid, for research
     seed: int = 0
@@ -47,9 +51,17 @@ class Recipe:
     auxiliary: float = 0.4  # weight of each of the two auxiliary losses
     dropout: float = 0.1  # before each last layer
     class_weights: float = 0.0  # of the loss: ENet's 1 / ln(1.02 + share of pixels) to this power; 0: all the same
+    smoothing: float = 0.0  # of the labels: this share is spread over all classes
+    hardest: float = 1.0  # share of a step's pixels that the main loss counts, from those on which it is highest
+    teacher: str | None = None  # checkpoints, by comma, whose mean probabilities teach beside the labels
+    distillation: float = 0.0  # weight of what the teacher says
     lovasz: float = 0.0  # weight of the Lovász soft-max loss, which stands for the mean IoU, beside cross-entropy
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
     balance: bool = False  # at the end: the last layer's biases to the best mean IoU on training images
+    temperature: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # of a prob head's and a cls head's confidence, as cross-validation found
     freeze_norm: bool = False  # batch norm keeps its statistics
 
     resolution: tuple[int, int] | None = None  # height, width the network sees a whole image at; null: as stored
@@ -61,12 +73,22 @@ class Recipe:
     contrast: float = 0.0  # the same, around the image's mean
     channel_noise: float = 0.1  # the same, for each colour channel by itself
     paste: float = 0.0  # how often a view gets the rare classes of another image, in their places
+    mix: float = 0.0  # how often half of the classes of another image, which need not be rare
+    saturation: float = 0.0  # factor from 1 − x to 1 + x
+    hue: float = 0.0  # turn by up to x of the whole circle
+    gamma: float = 0.0  # exponent from 1 / (1 + x) to 1 + x
+    shadow: float = 0.0  # how often a part lies in a soft shadow
+    blur: float = 0.0  # how often a view is out of focus or moved
+    noise: float = 0.0  # standard deviation from 0 to x of the whole range
+    jpeg: float = 0.0  # how often a view has been a JPEG of low quality
 
     evaluate_every: int = 5  # epochs
     device: Literal["auto", "cuda", "cpu"] = "auto"
     amp: bool = True  # float16 with gradient scaling, on a GPU
+    bfloat16: bool = False  # on CPUs that multiply it; on a GPU that does in place of float16
     channels_last: bool = True
     workers: int = 0  # processes that load data
+    cache: int = 0  # megabytes of decoded pictures that each of these processes keeps
     threads: int = 0  # of PyTorch on the CPU; 0: its own choice
 
     def __post_init__(self) -> None:
@@ -83,7 +105,19 @@ class Recipe:
             ("auxiliary", 0 <= self.auxiliary < math.inf, "0 or more"),
             ("class_weights", 0 <= self.class_weights <= 2, "from 0 to 2"),
             ("lovasz", 0 <= self.lovasz < math.inf, "0 or more"),
-            ("paste", 0 <= self.paste <= 1, "from 0 to 1"),
+            ("smoothing", 0 <= self.smoothing < 1, "from 0 up to, not including, 1"),
+            ("hardest", 0 < self.hardest <= 1, "more than 0, up to 1"),
+            ("distillation", 0 <= self.distillation < math.inf, "0 or more"),
+            (
+                "teacher",
+                bool(self.teacher) == (self.distillation > 0),
+                "a checkpoint if distillation is not 0, else none",
+            ),
+            ("temperature", all(0.05 <= t <= 20 for t in self.temperature), "two numbers from 0.05 to 20"),
+            *((name, 0 <= getattr(self, name) <= 1, "from 0 to 1") for name in _SHARES),
+            ("hue", 0 <= self.hue <= 0.5, "from 0 to 0.5"),
+            ("gamma", 0 <= self.gamma <= 3, "from 0 to 3"),
+            ("noise", 0 <= self.noise <= 0.5, "from 0 to 0.5"),
             ("dropout", 0 <= self.dropout < 1, "from 0 up to, not including, 1"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
             ("street", self.street >= 0, "0 or more"),
@@ -95,6 +129,7 @@ class Recipe:
             *((name, 0 <= getattr(self, name) < 1, "from 0 up to, not including, 1") for name in _COLOUR),
             ("evaluate_every", self.evaluate_every >= 1, "1 or more"),
             ("workers", self.workers >= 0, "0 or more"),
+            ("cache", self.cache >= 0, "0 or more"),
             ("threads", self.threads >= 0, "0 or more"),
             *(
                 (
@@ -102,7 +137,7 @@ class Recipe:
                     self.task == "segmentation" or not getattr(self, name),
                     "nothing: classification has no use for it",
                 )
-                for name in ("street", "coarse", "weights", "resolution", "class_weights", "lovasz", "paste", "balance")
+                for name in _OF_SEGMENTATION
             ),
         ]
         for name, holds, expected in rules:
@@ -178,7 +213,7 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-_AS_IN = {"crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2"}
+_AS_IN = {"crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2", "temperature": "1.2,1.4"}
 
 
 def _sides(size: tuple[int, int]) -> bool:
@@ -191,10 +226,15 @@ _USUAL = {
     "batchsize": "batch", "epoch": "epochs", "max_epochs": "epochs", "n_epochs": "epochs", "wd": "weight_decay",
     "crop_size": "crop", "size": "crop", "img_size": "crop", "imgsz": "crop", "res": "resolution", "input_size": "resolution",
     "num_workers": "workers", "optim": "optimizer", "pretrained": "weights", "checkpoint": "weights", "init": "weights",
-    "dataset": "data", "root": "data", "data_root": "data", "hflip": "flip", "color_jitter": "brightness",
+    "label_smoothing": "smoothing", "ohem": "hardest", "bf16": "bfloat16", "dataset": "data", "root": "data", "data_root": "data", "hflip": "flip", "color_jitter": "brightness",
     "val_interval": "evaluate_every", "eval_every": "evaluate_every",
 }  # fmt: skip
 _COLOUR = ("brightness", "contrast", "channel_noise")
+_SHARES = ("paste", "mix", "saturation", "shadow", "blur", "jpeg")
+_OF_SEGMENTATION = (
+    "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
+    "balance",
+)  # fmt: skip
 
 
 def _found(path: Path) -> Path:

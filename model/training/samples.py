@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from ...runtime.errors import SourceError, TrainingError, UsageError
 from ...runtime.frame import Frame
@@ -24,7 +25,8 @@ from ...runtime.media.sources import IMAGES, read_image
 from .. import datasets
 from ..classes import CLASS_SETS, ClassSet
 from ..street import Street
-from .augment import centred, draw, image_view, label_view, pasted
+from .augment import centred, draw, half, image_view, label_view, pasted
+from .camera import seen_by_camera
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -39,11 +41,20 @@ class Views(Dataset[Item], ABC):
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.epoch = 0  # set before an epoch's loader is made: its workers are copies
-        self.piped: bool | None = None  # whether batches come through pipes; decided once
+        self.epoch = 0  # of the samples that are asked for by their index alone
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    @abstractmethod
+    def item(self, index: int) -> Item:
+        """The sample as this epoch shows it."""
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        """A sample by its index, or by epoch and index."""
+        if isinstance(key, tuple):
+            self.epoch, key = key
+        return self.item(key)
 
     def rng(self, index: int) -> np.random.Generator:
         return np.random.default_rng((self.recipe.seed, self.epoch, index))
@@ -62,19 +73,25 @@ class Segmentation(Views):
                 f"{self.classes.name}; expected street=0"
             )
         self._samples = [(dataset, sample) for dataset in labelled for sample in dataset.samples]
+        self._room = recipe.cache << 20
+        self._kept: dict[int, tuple[Frame, NDArray[np.uint8]]] = {}
         self._streets: dict[int, tuple[Frame, NDArray[np.uint8]]] = {}
 
     def __len__(self) -> int:
         return len(self._samples) + self.recipe.street
 
-    def __getitem__(self, index: int) -> Item:
+    def item(self, index: int) -> Item:
         rng = self.rng(index)
         seen, target, name = self._view(index, rng)
+        if self.recipe.mix and rng.random() < self.recipe.mix:
+            other, theirs, other_name = self._view(int(rng.integers(len(self._samples))), rng)
+            seen, target = pasted(seen, target, other, theirs, half(theirs, rng))
+            name = f"{name} mixed with {other_name}"
         if self.recipe.paste and rng.random() < self.recipe.paste:
             other, theirs, other_name = self._view(int(rng.integers(len(self._samples))), rng)
             seen, target = pasted(seen, target, other, theirs, self._rare)
             name = f"{name} with {other_name}"
-        return torch.from_numpy(seen), torch.from_numpy(target), name
+        return torch.from_numpy(seen_by_camera(seen, rng, self.recipe)), torch.from_numpy(target), name
 
     def _view(self, index: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8], str]:
         image, labels, name = self._read(index)
@@ -106,7 +123,12 @@ class Segmentation(Views):
     def _read(self, index: int) -> tuple[Frame, NDArray[np.uint8], str]:
         if index < len(self._samples):
             dataset, sample = self._samples[index]
-            return *dataset.read(sample), sample.name
+            found = self._kept.get(index) or dataset.read(sample)
+            # The first that fit, and no more: what comes around once an epoch is gone before it is needed again.
+            if self._room > 0 and index not in self._kept:
+                self._room -= found[0].nbytes + found[1].nbytes
+                self._kept[index] = found
+            return *found, sample.name
         place = index - len(self._samples)
         if place not in self._streets:  # drawn once by each process; a street of its own for every frame
             height, width = self.recipe.resolution or self.recipe.crop
@@ -146,38 +168,60 @@ class Classification(Views):
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, index: int) -> Item:
+    def item(self, index: int) -> Item:
         path, number = self._samples[index]
         image = read_image(path)
         size, crop = (image.shape[0], image.shape[1]), self.recipe.crop
         factor = _MARGIN * max(crop) / min(size)
         whole = round(size[0] * factor), round(size[1] * factor)
-        view = centred(size, whole, crop) if self._plain else draw(self.rng(index), size, whole, self.recipe)
-        return torch.from_numpy(image_view(image, view, self.recipe.crop)), torch.tensor(number), str(path)
+        rng = self.rng(index)
+        view = centred(size, whole, crop) if self._plain else draw(rng, size, whole, self.recipe)
+        seen = image_view(image, view, self.recipe.crop)
+        if not self._plain:
+            seen = seen_by_camera(seen, rng, self.recipe)
+        return torch.from_numpy(seen), torch.tensor(number), str(path)
 
 
-def batches(views: Views, epoch: int, rank: int, world: int) -> Iterator[Any]:
-    """One epoch's batches of this process, in an order that follows from seed and epoch.
+class Order(Sampler[tuple[int, int]]):
+    """Epoch and index of this process's samples, epoch after epoch, each in an order that follows from seed and epoch.
+
+    One order for all epochs lets workers live through all of them, and load the next while the last ends or is validated.
+    """
+
+    def __init__(self, views: Views, epochs: range, rank: int, world: int) -> None:
+        self._epochs = epochs
+        self._one: DistributedSampler[Any] = DistributedSampler(
+            views, num_replicas=world, rank=rank, shuffle=True, seed=views.recipe.seed, drop_last=True
+        )
+        batch = views.recipe.batch // world
+        self._kept = len(self._one) // batch * batch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for epoch in self._epochs:
+            self._one.set_epoch(epoch)
+            yield from ((epoch, index) for index in islice(self._one, self._kept))
+
+    def __len__(self) -> int:
+        return len(self._epochs) * self._kept
+
+
+def batches(views: Views, epochs: range, rank: int, world: int) -> Generator[Any, None, None]:
+    """The batches of this process in these epochs, one epoch after the other.
 
     Raises:
         SourceError: a sample that cannot be read.
     """
-    recipe, views.epoch = views.recipe, epoch
-    sampler: DistributedSampler[Any] = DistributedSampler(
-        views, num_replicas=world, rank=rank, shuffle=True, seed=recipe.seed, drop_last=True
-    )
-    sampler.set_epoch(epoch)
-    if views.piped is None:
-        views.piped = bool(recipe.workers) and shared_memory_is_small(recipe)
+    recipe = views.recipe
+    piped = bool(recipe.workers) and shared_memory_is_small(recipe)
     pinned = torch.cuda.is_available() and recipe.device != "cpu"
     loader: DataLoader[Any] = DataLoader(
         views,
         recipe.batch // world,
-        sampler=sampler,
+        sampler=Order(views, epochs, rank, world),
         num_workers=recipe.workers,
-        drop_last=True,
         pin_memory=pinned,
-        collate_fn=through_pipes if views.piped else None,
+        collate_fn=through_pipes if piped else None,
+        generator=torch.Generator(),  # of its own: dropout's numbers do not depend on when a loader was made
     )
     try:
         for images, target, names in loader:

@@ -19,15 +19,17 @@ from ...runtime.artifacts.files import write_atomically
 from ...runtime.errors import UsageError
 from .. import checkpoint
 from ..checkpoint import MEAN, STD, Checkpoint
-from ..datasets import Dataset, open_dataset
+from ..datasets import open_dataset
 from ..evaluate import evaluate
 from ..inference import Network
 from ..network import FastSCNN, WithAuxiliaryHeads
 from .balance import balance
 from .check import expect_trainable
+from .parts import parts
 from .pretraining import Classifier, load_trunk
 from .recipe import Recipe
 from .samples import Classification, Segmentation, Views
+from .teacher import Teacher
 
 
 class Task(ABC):
@@ -35,6 +37,7 @@ class Task(ABC):
 
     views: Views
     module: nn.Module  # what is trained
+    validates: bool = True  # whether anything is left to score it on
     score: str  # the figure of `validate` that chooses the best weights
     classes: list[str]  # names in the order of their ids
 
@@ -43,8 +46,8 @@ class Task(ABC):
         """Look at the data before hours are spent on them; warns, or raises SourceError."""
 
     @abstractmethod
-    def losses(self, outputs: Any, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-        """Each loss as (sum, what to divide it by, weight), so that processes can share the divisor."""
+    def losses(self, outputs: Any, target: Tensor, images: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+        """Each loss as (sum, what to divide it by, weight), so that processes can share the divisor; `images` as the module had them."""
 
     @abstractmethod
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
@@ -66,11 +69,11 @@ class SegmentationTask(Task):
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._fine = open_dataset(recipe.data, "train")
+        self._fine, self._validation = parts(recipe)
+        self.validates = self._validation is not None
         labelled = [self._fine]
         if recipe.coarse:
             labelled.append(open_dataset(recipe.data, "train_extra", coarse=True))
-        self._validation: Dataset = open_dataset(recipe.data, "val")
         self._stored: tuple[int, int] | None = (
             None  # height, width of the validation images where all agree; by `check`
         )
@@ -80,6 +83,8 @@ class SegmentationTask(Task):
         if recipe.weights:
             load_trunk(network, checkpoint.SHIPPED if recipe.weights == "shipped" else Path(recipe.weights))
         self.module = WithAuxiliaryHeads(network)
+        self._teacher = Teacher(recipe.teacher, self.views.classes) if recipe.teacher else None
+        self._balanced: tuple[float, ...] = ()  # what `finish` added to the classes' biases
 
     @cached_property
     def _weights(self) -> Tensor | None:
@@ -88,25 +93,31 @@ class SegmentationTask(Task):
 
     def check(self) -> None:
         assert isinstance(self.views, Segmentation)
-        self._stored = expect_trainable(self._recipe, self._fine, self.views.counts, self._validation)
+        validation = self._fine if self._validation is None else self._validation
+        self._stored = expect_trainable(self._recipe, self._fine, self.views.counts, validation)
 
-    def losses(self, outputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+    def losses(
+        self, outputs: tuple[Tensor, Tensor, Tensor], target: Tensor, images: Tensor
+    ) -> list[tuple[Tensor, Tensor, float]]:
         weights = None if self._weights is None else self._weights.to(target.device)
         logits, *auxiliary = outputs
         # Contiguous: soft-max over channels of a channels-last map is slow on a CPU.
         full = F.interpolate(logits.float().contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
-        found = [(*cross_entropy(full, target, weights), 1.0)]
-        if self._recipe.lovasz:
+        recipe = self._recipe
+        found = [(*cross_entropy(full, target, weights, recipe.smoothing, recipe.hardest), 1.0)]
+        if self._teacher:
+            found.append((*divergence(logits.float(), self._teacher(images), target), recipe.distillation))
+        if recipe.lovasz:
             # At every second pixel each way: it sorts them once for each class.
-            found.append((*lovasz_softmax(full[:, :, ::2, ::2], target[:, ::2, ::2]), self._recipe.lovasz))
+            found.append((*lovasz_softmax(full[:, :, ::2, ::2], target[:, ::2, ::2]), recipe.lovasz))
         for (
             low
         ) in auxiliary:  # at their own size: what they teach is coarse; at weight 0, too, for DistributedDataParallel
-            nearest = F.interpolate(target[:, None].float(), low.shape[2:], mode="nearest-exact")[:, 0].to(target.dtype)
-            found.append((*cross_entropy(low.float().contiguous(), nearest, weights), self._recipe.auxiliary))
+            found.append((*cross_entropy(low.float().contiguous(), nearest(target, low), weights), recipe.auxiliary))
         return found
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        assert self._validation is not None
         predict = Network(self._result(module), str(device.type))
         scores = evaluate(predict, self._validation, progress=False)
         iou = scores.confusion.class_iou()
@@ -122,7 +133,7 @@ class SegmentationTask(Task):
             return ""
         assert isinstance(module, WithAuxiliaryHeads)
         result = self._result(module)
-        before, after = balance(result, self._fine, device.type)
+        self._balanced, before, after = balance(result, self._fine, device.type)
         module.network.classifier.conv.load_state_dict(result.network.classifier.conv.state_dict())
         return f"class biases moved: mean IoU {100 * before:.2f}% to {100 * after:.2f}% on training images"
 
@@ -133,7 +144,13 @@ class SegmentationTask(Task):
         assert isinstance(module, WithAuxiliaryHeads)
         network = copy.deepcopy(module.network).eval()
         assert isinstance(self.views, Segmentation)
-        return Checkpoint(network, self.views.classes, resolution=self._recipe.resolution or self._stored)
+        return Checkpoint(
+            network,
+            self.views.classes,
+            resolution=self._recipe.resolution or self._stored,
+            balanced=self._balanced,
+            temperature=self._recipe.temperature,
+        )
 
 
 class ClassificationTask(Task):
@@ -156,7 +173,7 @@ class ClassificationTask(Task):
     def check(self) -> None:
         """Nothing more: a class is a folder, and folders were looked at."""
 
-    def losses(self, outputs: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+    def losses(self, outputs: Tensor, target: Tensor, images: Tensor) -> list[tuple[Tensor, Tensor, float]]:
         total = F.cross_entropy(outputs.float(), target, reduction="sum")
         return [(total, torch.tensor(float(len(target)), device=target.device), 1.0)]
 
@@ -190,20 +207,59 @@ def open_task(recipe: Recipe) -> Task:
     return task
 
 
-def normalised(images: Tensor, channels_last: bool = True) -> Tensor:
-    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) normalised RGB, in channels-last order as it came or not."""
+def normalised(images: Tensor, channels_last: bool = True, *, exact: bool = True) -> Tensor:
+    """uint8 (N, H, W, 3) BGR → float32 (N, 3, H, W) normalised RGB, in channels-last order as it came or not.
+
+    Args:
+        exact: rounded as it always was; else in half the time, for networks that round to bfloat16 at once.
+    """
     mean, std = (torch.tensor(v, device=images.device) for v in (MEAN, STD))
-    planes = ((images.flip(3).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    pixels = images.flip(3).float()
+    pixels = (pixels / 255 - mean) / std if exact else pixels.mul_(1 / (255 * std)).sub_(mean / std)
+    planes = pixels.permute(0, 3, 1, 2)
     return planes if channels_last else planes.contiguous()
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Sum over the pixels that count, and the sum of their weights; float32."""
-    total = F.cross_entropy(logits, target.long(), weights, ignore_index=IGNORE, reduction="sum")
+def nearest(target: Tensor, logits: Tensor) -> Tensor:
+    """(N, H, W) labels at the size of logits (N, C, h, w)."""
+    return F.interpolate(target[:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0].to(target.dtype)
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, weights: Tensor | None, smoothing: float = 0.0, hardest: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Sum over the pixels that count, and the sum of their weights; float32.
+
+    Args:
+        smoothing: this share of each label is spread over all classes.
+        hardest: only this share of the pixels counts, those of the highest loss (online hard example mining).
+    """
     counted = target != IGNORE
+    if hardest < 1:
+        each = F.cross_entropy(
+            logits, target.long(), weights, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing
+        )[counted]
+        highest, places = each.topk(-int(-hardest * len(each) // 1))
+        labels = target[counted][places].long()
+        return highest.sum(), labels.new_tensor(len(labels)).float() if weights is None else weights[labels].sum()
+    total = F.cross_entropy(
+        logits, target.long(), weights, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    )
     if weights is None:
         return total, counted.sum().float()
     return total, weights[target[counted].long()].sum()
+
+
+def divergence(logits: Tensor, taught: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Kullback-Leibler divergence from the teacher's probabilities, summed over the labelled cells, and their number.
+
+    Args:
+        logits, taught: (N, C, h, w) of both, at the logits' own size.
+        target: (N, H, W) train ids, 255 to ignore: beyond the image's edge nobody knows better.
+    """
+    counted = nearest(target, logits) != IGNORE
+    each = F.kl_div(logits.log_softmax(dim=1), taught, reduction="none").sum(dim=1)
+    return (each * counted).sum(), counted.sum().float()
 
 
 def lovasz_softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,10 @@ import logging
 import math
 import shutil
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from ...runtime.commands.command import make_folder
 from ...runtime.errors import ArtifactError, TrainingError, UsageError
 from ..checkpoint import BEST, unpickled
 from .journal import BALANCED, TRAINING, Journal
-from .machine import Machine
+from .machine import Machine, reduced_precision
 from .optimisation import averaged, optimizer, schedule
 from .recipe import Recipe
 from .samples import batches, loaders_alive
 from .task import normalised, open_task
+from .wide import widen
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Trainer:
 
     The folder gets `last.pt` (everything that resuming needs), `best.safetensors` (the weights with the best validation
     score), `final.safetensors`, `recipe.yaml`, and the journal: `log.csv`, `curves.png` with every validation, `tensorboard/`.
+    A recipe that trains on train and val together has no validation, and `best.safetensors` is not written.
 
     Randomness comes from (seed, epoch, process) alone, so the state needs no random states: epoch 7 sees the same images and
     the same dropout whether epoch 6 ended a second or a week before.
@@ -79,12 +83,15 @@ class Trainer:
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if machine.world > 1 and machine.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        self._reduced = reduced_precision(recipe, machine.device)
+        if self._reduced and machine.device.type == "cpu":
+            widen(module)
         self.module = module
         self._average = averaged(module, recipe)
         self._optimizer = optimizer(module, recipe)
         self._schedule = schedule(self._optimizer, recipe, self.steps)
-        self._amp = recipe.amp and machine.device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=self._amp)
+        # bfloat16 has float32's range.
+        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=self._reduced is torch.float16)
         self.epoch, self.best, self.history = 0, -math.inf, list[dict[str, float]]()
         if state:
             self._restore(state)
@@ -121,10 +128,12 @@ class Trainer:
             unit=" steps",
             disable=None if self.machine.main else True,
         )
-        with bar, journal or nullcontext():
+        epochs = range(self.epoch, self.recipe.epochs)
+        drawn = batches(self.task.views, epochs, self.machine.rank, self.machine.world)
+        with bar, journal or nullcontext(), closing(drawn):
             while self.epoch < self.recipe.epochs:
                 bar.set_description(f"epoch {self.epoch + 1}/{self.recipe.epochs}")
-                self.history.append(self._train(bar))
+                self.history.append(self._train(bar, drawn))
                 self._save()  # a validation can fail, and the epoch is not to be lost with it
                 if self._due():
                     self._score()
@@ -136,7 +145,8 @@ class Trainer:
 
     def _due(self) -> bool:
         """Whether the epoch just trained is one to validate."""
-        return self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs
+        last = self.epoch == self.recipe.epochs
+        return self.task.validates and (self.epoch % self.recipe.evaluate_every == 0 or last)
 
     def _score(self) -> None:
         self.history[-1] |= self._validate()
@@ -147,22 +157,22 @@ class Trainer:
         """What is evaluated and kept: the averaged module where the recipe averages."""
         return self._average.module if self._average else self.module
 
-    def _train(self, bar: tqdm[Any]) -> dict[str, float]:
+    def _train(self, bar: tqdm[Any], drawn: Iterator[Any]) -> dict[str, float]:
         began = time.monotonic()
         machine, recipe = self.machine, self.recipe
         torch.manual_seed(_mixed(recipe.seed, self.epoch, machine.rank))
+        torch.empty(
+            (), dtype=torch.int64
+        ).random_()  # as the loader of each epoch drew it, so that older runs go on the same
         self.module.train()
         if recipe.freeze_norm:
             for layer in self.module.modules():
                 if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                     layer.eval()
         total = 0.0
-        drawn = batches(self.task.views, self.epoch, machine.rank, machine.world)
         rate = self._optimizer.param_groups[0]["lr"]
-        for images, target, names in drawn:
-            loss = self._step(
-                images.to(machine.device, non_blocking=True), target.to(machine.device, non_blocking=True)
-            )
+        for images, target, names in islice(drawn, self.steps):
+            loss = self.step(images.to(machine.device, non_blocking=True), target.to(machine.device, non_blocking=True))
             if not math.isfinite(loss):
                 listed = ", ".join(machine.gathered(names))
                 raise TrainingError(
@@ -197,11 +207,12 @@ class Trainer:
         best = self.folder / BEST
         return f"{lower} and weights={best}" if self.recipe.task == "segmentation" and best.exists() else lower
 
-    def _step(self, images: Tensor, target: Tensor) -> float:
-        """One step of the weights; the loss over all processes."""
-        with torch.autocast(self.machine.device.type, torch.float16, enabled=self._amp):
-            outputs = self._wrapped(normalised(images, self.recipe.channels_last))
-        losses = self.task.losses(outputs, target)
+    def step(self, images: Tensor, target: Tensor) -> float:
+        """One step of the weights on a batch as `batches` gives it; the loss over all processes."""
+        planes = normalised(images, self.recipe.channels_last, exact=self._reduced is not torch.bfloat16)
+        with torch.autocast(self.machine.device.type, self._reduced, enabled=self._reduced is not None):
+            outputs = self._wrapped(planes)
+        losses = self.task.losses(outputs, target, planes)
         # Every process divides by the pixels of all, so that few labels in one do not weigh more than many in another.
         counts = self.machine.summed(torch.stack([count for _, count, _ in losses])).clamp(min=1)
         loss = torch.stack([w * s for s, _, w in losses]).div(counts).sum()
@@ -221,11 +232,12 @@ class Trainer:
         if journal:
             if said := self.task.finish(self.result, self.machine.device):
                 log.info("%s", said)
-                scores = self._scores()
-                log.info("%s", _as_text(scores))
-                row = {BALANCED + name: score for name, score in scores.items()}
-                self.history[-1] |= row  # not in the state: from there it is balanced again
-                journal.write({"epoch": self.epoch, **row})
+                if self.task.validates:
+                    scores = self._scores()
+                    log.info("%s", _as_text(scores))
+                    row = {BALANCED + name: score for name, score in scores.items()}
+                    self.history[-1] |= row  # not in the state: from there it is balanced again
+                    journal.write({"epoch": self.epoch, **row})
             self.task.save(self.result, self.folder / FINAL)
         self.machine.wait()
 
@@ -269,7 +281,7 @@ class Trainer:
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
             self._take_rate()
-            if self._amp and state["scaler"]:  # a run from a CPU has none
+            if self._scaler.is_enabled() and state["scaler"]:  # a run from a CPU has none
                 self._scaler.load_state_dict(state["scaler"])
             self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:

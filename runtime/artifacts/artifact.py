@@ -55,6 +55,7 @@ class Artifact:
     network: str = "Fast-SCNN"  # whose graph it is; of adopted files, what they call themselves
     adopted_output: str = ""  # of adopted files, the foreign graph's result that was kept
     licence: str = ""  # of adopted files, as the file or whoever adopted it tells; empty where nobody does
+    temperature: float = 1.0  # that the logits are divided by in the graph, so that probabilities are calibrated
     order: str = "rgb"  # of the planes that the network takes once the input is normalised: one of ORDERS
     # Of quantised files:
     source: str = ""  # sha256 of the FP32 file that it was made from
@@ -85,7 +86,10 @@ class Artifact:
 
     def to_metadata(self) -> dict[str, str]:
         """Metadata properties for an ONNX file: key → JSON text."""
-        return {PREFIX + key: json.dumps(value) for key, value in dataclasses.asdict(self).items()}
+        fields = dataclasses.asdict(self)
+        if self.temperature == 1:  # so files of weights that are not calibrated stay what they were
+            del fields["temperature"]
+        return {PREFIX + key: json.dumps(value) for key, value in fields.items()}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> Artifact:
@@ -183,6 +187,7 @@ _RULES: Rules = {
     ),
     "mean": ("three numbers", lambda value: _numbers(value, -1e3)),
     "std": ("three numbers above zero", lambda value: _numbers(value, 1e-6)),
+    "temperature": ("a number from 0.05 to 20", lambda value: isinstance(value, (int, float)) and 0.05 <= value <= 20),
     "calibration_frames": ("a whole number", lambda value: type(value) is int and 0 <= value <= _LARGEST),
     **dict.fromkeys(
         ("class_set", "checkpoint", "version", "source", "calibration", "network", "adopted_output", "licence"),

@@ -21,6 +21,25 @@ def test_cross_entropy_is_pytorchs_mean_over_what_counts() -> None:
         assert float(total / count) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 0.5, 3.0])])
+def test_smoothing_is_pytorchs_and_the_hardest_pixels_are_the_highest(weights: torch.Tensor | None) -> None:
+    torch.manual_seed(1)
+    logits, target = torch.randn(2, 4, 6, 5), torch.randint(0, 4, (2, 6, 5), dtype=torch.uint8)
+    target[0, :3] = 255
+    total, count = cross_entropy(logits, target, weights, smoothing=0.1)
+    expected = F.cross_entropy(logits, target.long(), weights, ignore_index=255, label_smoothing=0.1)
+    assert float(total / count) == pytest.approx(float(expected), rel=1e-6)
+    each = F.cross_entropy(logits, target.long(), weights, ignore_index=255, reduction="none")[target != 255]
+    total, count = cross_entropy(logits, target, weights, hardest=0.25)
+    kept, places = each.sort(descending=True)
+    kept, places = kept[:12], places[:12]  # a quarter of 45, rounded up
+    assert float(total) == pytest.approx(float(kept.sum()), rel=1e-6)
+    labels = target[target != 255][places].long()
+    assert float(count) == pytest.approx(12 if weights is None else float(weights[labels].sum()))
+    everything = cross_entropy(logits, torch.full_like(target, 255), weights, hardest=0.25)
+    assert [float(v) for v in everything] == [0.0, 0.0]
+
+
 def test_an_image_without_labels_costs_nothing() -> None:
     total, count = cross_entropy(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), 255, dtype=torch.uint8), None)
     assert (float(total), float(count)) == (0.0, 0.0)
@@ -68,6 +87,7 @@ def test_normalisation_turns_bgr_bytes_into_rgb_planes() -> None:
     image = torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8)  # B, G, R
     planes = normalised(image)
     assert planes.shape == (1, 3, 1, 1)
+    assert torch.allclose(normalised(image, exact=False), planes, rtol=1e-6, atol=1e-6)
     assert planes.flatten().tolist() == pytest.approx(
         [(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225], rel=1e-5
     )

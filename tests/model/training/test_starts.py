@@ -151,15 +151,16 @@ import torch
 from fastscnn.model.training import Recipe, samples
 from fastscnn.model.training.task import SegmentationTask
 views = SegmentationTask(Recipe.read("cityscapes", sys.argv[1:])).views
-plain = list(samples.batches(views, 0, 0, 1))
-assert views.piped is False
+plain = list(samples.batches(views, range(2), 0, 1))
 samples.shared_memory = lambda: 1 << 10
-views.piped = None
-piped = list(samples.batches(views, 0, 0, 1))
-assert views.piped is True and len(plain) == len(piped) == 3
+piped = list(samples.batches(views, range(2), 0, 1))
+assert len(plain) == len(piped) == 6
 for first, second in zip(plain, piped, strict=True):
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]) and list(first[2]) == list(second[2])
-    assert not second[0].is_shared()
+    assert first[0].is_shared() and not second[0].is_shared()
+alone = [batch for epoch in range(2) for batch in samples.batches(views, range(epoch, epoch + 1), 0, 1)]
+assert [list(names) for _, _, names in alone] == [list(names) for _, _, names in plain]
+assert all(torch.equal(one[0], other[0]) for one, other in zip(alone, plain, strict=True))
 """
 
 

@@ -142,7 +142,7 @@ def test_spoiled_weights_are_not_kept(
     rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, says: str, ema: float
 ) -> None:
     """A loss is of the weights before its step, so it does not tell what the last step of an epoch did."""
-    whole, taken = Trainer._step, []
+    whole, taken = Trainer.step, []
 
     def step(trainer: Trainer, images: torch.Tensor, target: torch.Tensor) -> float:
         taken.append(whole(trainer, images, target))
@@ -150,7 +150,7 @@ def test_spoiled_weights_are_not_kept(
             torch.nn.init.constant_(trainer.module.get_parameter("network.classifier.conv.bias"), torch.inf)
         return taken[-1]
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(TrainingError, match=says) as caught:
         train(tmp_path / "run", f"data={rectangles}", "epochs=2", "evaluate_every=1", f"ema={ema}")
     best = tmp_path / "run" / "best.safetensors"
