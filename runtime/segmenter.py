@@ -55,6 +55,8 @@ class Segmenter:
             model's resolution.
         unknown_below: probability of the best class below which a pixel is labelled 255; None labels every pixel. On an engine,
             `Result.confidence` is there if this is a number, 0 included.
+        try_again: hold the trial of engines once more, though an earlier one is kept: after one that a busy machine distorted,
+            which `why` tells. Seconds; where there is no trial it changes nothing.
 
     Attributes:
         artifact: the description of the model.
@@ -82,12 +84,13 @@ class Segmenter:
         roi: tuple[slice, slice] | None = None,
         letterbox: bool = False,
         unknown_below: float | None = None,
+        try_again: bool = False,
     ) -> None:
         self.latency = Latency(deadline_ms)
         self._framing = Framing.of(pixel_format, roi, letterbox)
         self._gate = Gate()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._backend = open_backend(path, device, threads, memory, trust, unknown_below)
+        self._backend = open_backend(path, device, threads, memory, trust, unknown_below, try_again)
         self._let_go = weakref.finalize(
             self, _close_unclosed, self._gate, self._backend, f"unclosed Segmenter of {path}"
         )

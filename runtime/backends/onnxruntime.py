@@ -19,6 +19,14 @@ from .logits import LogitsBackend, Tensor, check_graph
 
 log = logging.getLogger(__name__)
 
+# How threads wait and share their work; `python -m fastscnn.benchmarks.neighbours` times others.
+THREADING: dict[str, str] = {
+    # Threads wait actively within a run, where sleeping costs 15%, and not after it, where decode and robot want the cores.
+    "session.force_spinning_stop": "1",
+    # Small shares of work, handed out as threads come free: a core that something else uses does not hold up the rest.
+    "session.dynamic_block_base": "4",
+}
+
 
 class OnnxRuntimeBackend(LogitsBackend):
     """Runs the graph up to the low-resolution logits and decodes them exactly on the CPU.
@@ -84,10 +92,8 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
         providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads wait actively within a run, where sleeping costs 15%, and not after it, where decode and robot want the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Small shares of work, handed out as threads come free: a core that something else uses does not hold up the rest.
-    options.add_session_config_entry("session.dynamic_block_base", "4")
+    for name, value in THREADING.items():
+        options.add_session_config_entry(name, value)
     if not _multiplies_bytes():
         # Without VNNI, sums of unsigned by signed products overflow; other kernels give the right ones, at half the speed.
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -23,6 +23,9 @@ VARIANTS = {
     "openvino-bf16": ("CPU", "bf16", "bf16"),
     "openvino-gpu": ("GPU", "f16", "fp16"),
 }
+# On the CPU; `python -m fastscnn.benchmarks.neighbours` times others. Unpinned, because the decode and the rest of the robot
+# share these cores.
+THREADING: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
 
 
 class OpenVinoBackend(LogitsBackend):
@@ -46,8 +49,7 @@ class OpenVinoBackend(LogitsBackend):
         _expect(core, device)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if place == "CPU":
-            # Unpinned, because the decode and the rest of the robot share these cores.
-            properties |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+            properties |= {**THREADING, "INFERENCE_NUM_THREADS": threads}
         network = model if artifact.head == "logits" else onnx_file.without_head(model, str(path))
         try:
             graph = core.read_model(network)
