@@ -120,7 +120,8 @@ def _work(options: argparse.Namespace) -> None:
         place = Path(temporary)
         model = export("cls", options.res, output=place / "model.onnx")
         picture = place / "frame.png"
-        cv2.imwrite(str(picture), drawn(*options.res, 1)[0])
+        height, width = options.res
+        cv2.imwrite(str(picture), drawn(height, width, 1)[0])
         here = ["cpu", *(name for name in VARIANTS if name in available() and name in _ENGINES)]
         devices = options.devices or here
         starts = programs(str(model), str(picture), devices)
@@ -177,7 +178,9 @@ def first_labels(words: list[str], folder: Path, *, kept: bool) -> tuple[float, 
         shutil.rmtree(cache, ignore_errors=True)
     environment = {k: v for k, v in os.environ.items() if k != "FASTSCNN_DEVICE"} | {"XDG_CACHE_HOME": str(cache)}
     began = time.perf_counter()
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment
+    ) as process:
         assert process.stdout and process.stderr
         line = process.stdout.readline()
         took = (time.perf_counter() - began) * 1e3
@@ -185,7 +188,9 @@ def first_labels(words: list[str], folder: Path, *, kept: bool) -> tuple[float, 
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or not line:
-        raise FastSCNNError(f"a start failed: {(said.decode(errors='replace').strip().splitlines() or ['no message'])[-1]}")
+        raise FastSCNNError(
+            f"a start failed: {(said.decode(errors='replace').strip().splitlines() or ['no message'])[-1]}"
+        )
     return took, (usage.ru_utime + usage.ru_stime) * 1e3, [int(count) for count in line.split()]
 
 
@@ -194,7 +199,9 @@ def expect_equal(counts: Mapping[str, list[int]]) -> None:
     for name, found in counts.items():
         share = sum(map(min, zip(first, found, strict=True))) / sum(first)
         if share < _AGREEMENT:
-            raise ParityError(f"{name} gives other labels on {1 - share:.2%} of pixels; expected at most {1 - _AGREEMENT:.1%}")
+            raise ParityError(
+                f"{name} gives other labels on {1 - share:.2%} of pixels; expected at most {1 - _AGREEMENT:.1%}"
+            )
 
 
 def _steps(model: str, picture: str, device: str, folder: Path, times: int) -> dict[str, float]:
@@ -256,7 +263,10 @@ def as_table(report: dict[str, Any]) -> str:
         cells = (f"{one[name]:.1f}" if name in one else "–" for one in steps.values())
         lines.append(f"| {name} | {' | '.join(cells)} |")
     told = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in report["imports"].items())
-    lines += ["", f"Imports of `{KEPT}` by each module's own time, ms (`-X importtime`, which itself takes time): {told}."]
+    lines += [
+        "",
+        f"Imports of `{KEPT}` by each module's own time, ms (`-X importtime`, which itself takes time): {told}.",
+    ]
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .. import suite
 from ..bench import distinct_frames
 from ..machine import machine
 from ..peers.cli import AGREEMENT, agreement
-from ..protocol import measure
+from ..protocol import Pipeline, measure
 from . import report as reporting
 from .field import Timed, field
 from .load import neighbours
@@ -32,6 +33,7 @@ from .load import neighbours
 log = logging.getLogger(__name__)
 
 _BURN_IN = 5
+_REST = 0.1  # seconds
 _JITTER = 1000  # frames, of which ten lie beyond the 99th percentile
 
 
@@ -52,10 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--models", nargs="+", type=command.positive, metavar="N", help="that each runs in turn; default: 1 2"
     )
     parser.add_argument("--threads", nargs="+", type=command.positive, metavar="N", help="default: 1 and all cores")
-    parser.add_argument("--rounds", type=command.positive, metavar="N", help="frames measured in each setting; default: 100")
+    parser.add_argument(
+        "--rounds", type=command.positive, metavar="N", help="frames measured in each setting; default: 100"
+    )
     parser.add_argument("--no-options", action="store_true", help="leave out the engines' other options")
     parser.add_argument(
-        "--jitter", action="store_true", help=f"how even: {_JITTER} frames, 0 and 1 neighbours, one model, all cores, no options"
+        "--jitter",
+        action="store_true",
+        help=f"how even: {_JITTER} frames, 0 and 1 neighbours, one model, all cores, no options",
     )
     parser.add_argument("--source", metavar="INPUT", help="image, folder or video; default: the drawn street")
     return suite.run("neighbours", parser, _work, arguments)
@@ -77,7 +83,10 @@ def _work(options: argparse.Namespace) -> None:
         "settings": [],
     }
     total = len(options.res) * len(counts) * len(threads) * len(models) * (rounds + _BURN_IN)
-    with tempfile.TemporaryDirectory() as temporary, tqdm(total=total, unit=" rounds", disable=None, leave=False) as bar:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        tqdm(total=total, unit=" rounds", disable=None, leave=False) as bar,
+    ):
         for resolution in options.res:
             model = export("cls", resolution, output=Path(temporary) / "{}x{}.onnx".format(*resolution))
             artifact = onnx_file.artifact(onnx_file.read(model), str(model))
@@ -89,7 +98,9 @@ def _work(options: argparse.Namespace) -> None:
                         timed = list(field(model, used, several, not (options.no_options or options.jitter), held))
                         absent = expect_equal(timed, frames)
                         for count in counts:
-                            bar.set_description(f"{artifact.resolution}, {used} threads, {several} models, {count} neighbours")
+                            bar.set_description(
+                                f"{artifact.resolution}, {used} threads, {several} models, {count} neighbours"
+                            )
                             setting = {"resolution": artifact.resolution, "threads": used, "models": several}
                             measured = beside(count, timed, frames, rounds, bar.update)
                             found["settings"].append({**setting, **measured, "absent": absent})
@@ -109,10 +120,16 @@ def expect_equal(timed: list[Timed], frames: list[Frame]) -> dict[str, str]:
     return absent
 
 
+def _rest(frame: Frame) -> dict[str, float]:
+    time.sleep(_REST)
+    return {}
+
+
 def beside(count: int, timed: Sequence[Timed], frames: list[Frame], rounds: int, advance: Any) -> dict[str, Any]:
     """Everybody's numbers with so many neighbours, in turns on every frame."""
     gc.collect()  # what opening them has left behind
-    pipelines = {one.name: one.pipeline() for one in timed}
+    # First a rest: the last in the round, with nothing set, keeps its threads busy for a while after it has answered.
+    pipelines: dict[str, Pipeline] = {"": _rest, **{one.name: one.pipeline() for one in timed}}
     with neighbours(count) as busy:
         measured = measure(
             pipelines, frames, burn_in=_BURN_IN, count=rounds, batch=len(timed[0].competitors), advance=advance

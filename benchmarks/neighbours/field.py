@@ -26,20 +26,15 @@ UNTOUCHED = "ONNX Runtime, all defaults"
 # Device → what is tried in place of its defaults, by a name for reports. None removes an option.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {
-        "spinning": {"session.intra_op.allow_spinning": "1", "session.intra_op.spin_duration_us": None},
-        "no spinning": {"session.intra_op.allow_spinning": "0", "session.intra_op.spin_duration_us": None},
-        "spinning 20 µs": {"session.intra_op.spin_duration_us": "20"},
+        "spinning without end": {"session.intra_op.spin_duration_us": None},
         "spinning 100 µs": {"session.intra_op.spin_duration_us": "100"},
-        "spinning 500 µs": {"session.intra_op.spin_duration_us": "500"},
-        "backoff": {"session.intra_op.spin_backoff_max": "64"},
-        "spinning, even shares": {"session.dynamic_block_base": "0"},
-        "no spinning, even shares": {"session.intra_op.allow_spinning": "0", "session.dynamic_block_base": "0"},
+        "no spinning": {"session.intra_op.spin_duration_us": None, "session.intra_op.allow_spinning": "0"},
+        "even shares": {"session.dynamic_block_base": "0"},
     },
     "openvino": {
         "pinned": {"ENABLE_CPU_PINNING": True},
         "throughput": {"PERFORMANCE_HINT": "THROUGHPUT"},
         "shares as threads come free": {"TBB_PARTITIONER": "AUTO"},
-        "even shares": {"TBB_PARTITIONER": "STATIC"},
     },
 }
 _TABLES: dict[str, dict[str, Any]] = {"cpu": onnxruntime_backend.THREADING, "openvino": openvino_backend.THREADING}
@@ -77,7 +72,7 @@ class Timed:
 
 
 def field(model: Path, threads: int, models: int, options: bool, held: contextlib.ExitStack) -> Iterator[Timed]:
-    """Open everybody.
+    """Open everybody; last comes who disturbs what is timed behind it.
 
     Args:
         models: how many each runs in turn: the same file, opened as often.
@@ -88,8 +83,6 @@ def field(model: Path, threads: int, models: int, options: bool, held: contextli
     for together in zip(*rows, strict=True):
         name, ours = together[0].name, together[0].ours
         yield Timed(name, "default" if ours else "peer", name.removeprefix(f"{OURS}, ") if ours else "", together)
-    untouched = tuple(Competitor(UNTOUCHED, False, _untouched(model, threads)) for _ in range(models))
-    yield Timed(UNTOUCHED, "peer", "", untouched)
     for device, variants in OPTIONS.items() if options else ():
         if device == "openvino" and not openvino_backend.installed():
             continue
@@ -98,6 +91,8 @@ def field(model: Path, threads: int, models: int, options: bool, held: contextli
             with changed(_TABLES[device], changes):
                 opened = [Competitor(name, True, _segmenter(model, device, threads, held)) for _ in range(models)]
             yield Timed(name, "option", device, tuple(opened))
+    untouched = tuple(Competitor(UNTOUCHED, False, _untouched(model, threads)) for _ in range(models))
+    yield Timed(UNTOUCHED, "peer", "", untouched)
 
 
 def _segmenter(model: Path, device: str, threads: int, held: contextlib.ExitStack) -> Run:

@@ -184,7 +184,9 @@ def _feeding(nodes: list[Node]) -> list[Node]:
 def _cut_graph(graph: memoryview, model: bytes) -> list[memoryview | bytes]:
     """Parts of the graph that are yet to be joined: weights are copied once."""
     nodes = [
-        read_node(value, wiring=True) for number, value in fields(graph) if number == 1 and isinstance(value, memoryview)
+        read_node(value, wiring=True)
+        for number, value in fields(graph)
+        if number == 1 and isinstance(value, memoryview)
     ]
     network = _feeding(nodes)
     if not network:

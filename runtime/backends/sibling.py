@@ -49,7 +49,9 @@ def beside(path: str | Path, device: str, threads: int | None) -> str:
     ratio = mine / theirs
     if ratio > CLEARLY:
         return f"{text}. It is {ratio:.2f} times as fast; take it with -m {other}"
-    return f"{text}. " + (f"It is {1 / ratio:.2f} times as slow" if ratio < 1 / CLEARLY else "Neither is clearly faster")
+    return f"{text}. " + (
+        f"It is {1 / ratio:.2f} times as slow" if ratio < 1 / CLEARLY else "Neither is clearly faster"
+    )
 
 
 def compare(paths: list[str], device: str, threads: int | None) -> dict[str, Any]:
@@ -64,7 +66,9 @@ def compare(paths: list[str], device: str, threads: int | None) -> dict[str, Any
             assert isinstance(backend, LogitsBackend)  # an ONNX file's
             opened[path] = backend
         artifact = opened[paths[0]].artifact
-        images = [InputLayout(artifact)([scene(artifact.height, artifact.width, seed)] * artifact.batch) for seed in (0, 1)]
+        images = [
+            InputLayout(artifact)([scene(artifact.height, artifact.width, seed)] * artifact.batch) for seed in (0, 1)
+        ]
         times = timed(opened, images)
         return {"files": [{"milliseconds": times[path], "device": opened[path].device} for path in paths]}
     finally:

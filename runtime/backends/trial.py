@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import platform
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -279,7 +277,7 @@ def timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> 
             started = time.perf_counter()
             backends[name].logits(images[turn % len(images)])
             times[name].append((time.perf_counter() - started) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def _winner(entries: Mapping[str, Entry]) -> str:

@@ -132,7 +132,9 @@ def test_who_is_far_behind_does_not_hold_up_the_trial(monkeypatch: pytest.Monkey
     assert 10 <= times["fast"] < times["near"] < 60 <= times["slow"], "its time is told all the same"
 
 
-def test_ties_are_looked_for_only_where_labels_differ(model: Path, choosing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ties_are_looked_for_only_where_labels_differ(
+    model: Path, choosing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Upsampling every class is a third of a trial."""
     asked: list[int] = []
     clear = trial.clear
@@ -161,7 +163,9 @@ def pair(models: dict[str, Path], tmp_path: Path) -> tuple[Path, Path]:
     return whole, small
 
 
-def test_an_int8_file_is_found_by_name_and_by_what_it_was_made_from(pair: tuple[Path, Path], models: dict[str, Path]) -> None:
+def test_an_int8_file_is_found_by_name_and_by_what_it_was_made_from(
+    pair: tuple[Path, Path], models: dict[str, Path]
+) -> None:
     whole, small = pair
     assert (sibling.sibling(whole), sibling.sibling(small)) == (small, whole)
     shutil.copy(models["cls_100x140_camvid.onnx"], whole)
