@@ -20,9 +20,10 @@ def scene(height: int, width: int, seed: int = 0) -> Frame:
         across, up = int(width * (0.01 + 0.1 * near)), int(height * rng.uniform(0.02, 0.3 + 0.2 * near))
         colour = tuple(float(v) for v in rng.uniform(20, 220) + rng.normal(0, 25, 3))
         cv2.rectangle(image, (x - across, y - up), (x + across, y), colour, -1)
-    cells = 4
-    while cells <= height:
-        noise = rng.normal(0, 5, (cells, cells * 2, 3)).astype(np.float32)
-        image = cv2.add(image, cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR))
+    texture, cells = np.zeros((1, 2, 3), np.float32), 4
+    while cells <= height:  # each on the coarser one, so that the last alone has the whole size
+        texture = cv2.resize(texture, (cells * 2, cells), interpolation=cv2.INTER_LINEAR)
+        texture += 5 * rng.standard_normal(texture.shape, np.float32)
         cells *= 4
+    image = cv2.add(image, cv2.resize(texture, size, interpolation=cv2.INTER_LINEAR))
     return np.asarray(image.clip(0, 255), np.uint8)

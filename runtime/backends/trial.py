@@ -37,9 +37,10 @@ log = logging.getLogger(__name__)
 
 REFERENCE = "cpu"  # ONNX Runtime; it also wins what is about equal
 _CLEARLY = 0.95  # of the reference's time, which another must stay below
-_SECONDS = 1.5  # of measuring, after the check
+_SECONDS = 1.0  # of measuring, after the check
 _ROUNDS = (3, 15)  # at least, at most
 _HOPELESS = 1.5  # times as long as the fastest in its best round, from which an engine need not be measured any longer
+_SHORTEST = 2  # rounds, that each is measured
 _PAUSE = 0.005  # seconds between turns, in which the other's threads fall asleep
 
 _PATIENCE = 180.0  # seconds for a trial; the slowest board takes a tenth
@@ -259,15 +260,15 @@ class _Answer:
 
 
 def timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:
-    """Medians, in turns. Who is far behind after the least number of rounds stays out of the others, but keeps its time."""
+    """Medians, in turns. Who is far behind after two rounds stays out of the others, but keeps its time."""
     least, most = _ROUNDS
     times: dict[str, list[float]] = {name: [] for name in backends}
     running = list(backends)
     began = time.perf_counter()
     for turn in range(most):
-        if turn >= least:
-            if time.perf_counter() - began > _SECONDS:
-                break
+        if turn >= least and time.perf_counter() - began > _SECONDS:
+            break
+        if turn >= _SHORTEST:
             fastest = min(min(times[name]) for name in running)
             running = [name for name in running if min(times[name]) < _HOPELESS * fastest]
         for name in running:

@@ -12,7 +12,7 @@ from fastscnn.runtime import FastSCNNError, ParityError
 
 def test_fresh_processes_beside_the_engines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTSCNN_DEVICE", raising=False)
-    words = ["--res", "64x96", "--rounds", "1", "--devices", "cpu", "-o", str(tmp_path)]
+    words = ["--res", "256x512", "--rounds", "1", "--devices", "cpu", "-o", str(tmp_path)]
     assert startup.main(words) == 0
     report = json.loads((tmp_path / "startup.json").read_text())
     times = report["milliseconds"]
