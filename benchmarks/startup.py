@@ -80,6 +80,8 @@ import cv2, numpy
 frame = cv2.imread(sys.argv[2])
 step("import of NumPy and OpenCV, reading the picture")
 import fastscnn.runtime.segmenter, fastscnn.runtime.backends.choice
+from fastscnn.runtime.artifacts import onnx_file
+from fastscnn.runtime.backends import bfloat16, trial
 step("import of this package")
 if sys.argv[3] == "cpu":
     import onnxruntime
@@ -90,8 +92,6 @@ else:
     watch(openvino.Core, "read_model", "OpenVINO reads the network")
     watch(openvino.Core, "compile_model", "OpenVINO compiles the network")
 step("import of the engine")
-from fastscnn.runtime.artifacts import onnx_file
-from fastscnn.runtime.backends import bfloat16, trial
 watch(trial, "known", "hash of the model, look-up of the trial")
 watch(onnx_file, "artifact", "check of the graph, its description")
 watch(onnx_file, "without_head", "cutting the head off")
