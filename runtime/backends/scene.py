@@ -6,7 +6,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..frame import Frame
 
@@ -23,7 +22,7 @@ def scene(height: int, width: int, seed: int = 0) -> Frame:
         across, up = int(width * (0.01 + 0.1 * near)), int(height * rng.uniform(0.02, 0.3 + 0.2 * near))
         colour = tuple(float(v) for v in rng.uniform(20, 220) + rng.normal(0, 25, 3))
         cv2.rectangle(image, (x - across, y - up), (x + across, y), colour, -1)
-    texture: NDArray[Any] = np.zeros((1, 2, 3), np.float32)
+    texture: Any = np.zeros((1, 2, 3), np.float32)
     cells = 4
     while cells <= height:  # each on the coarser one, so that the last alone has the whole size
         texture = cv2.resize(texture, (cells * 2, cells), interpolation=cv2.INTER_LINEAR)
