@@ -237,7 +237,7 @@ class Stream(Iterator[Result], AsyncIterator[Result]):
             yield
         except BaseException as error:
             # Who has not imported asyncio, which takes a while, has no tasks.
-            cancelled = "asyncio" in sys.modules and isinstance(error, sys.modules["asyncio"].CancelledError)
+            cancelled = isinstance(error, getattr(sys.modules.get("asyncio"), "CancelledError", ()))
             if not cancelled and not isinstance(error, (StalledError, KeyboardInterrupt)):
                 self.close()
             raise
