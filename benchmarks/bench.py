@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--threads", type=command.positive, metavar="N", help="CPU threads; default: all cores")
     command.add_device(parser)
+    command.add_try_again(parser)
     parser.add_argument(
         "--baseline", action="store_true", help="also time ONNX Runtime with the usual head in the graph, in turns"
     )
@@ -86,7 +87,12 @@ def _work(options: argparse.Namespace) -> None:
     if options.plot:
         plot.expect_format(options.plot)
     with Segmenter(
-        options.model, options.device, threads=options.threads, memory=options.memory, trust=options.trust
+        options.model,
+        options.device,
+        threads=options.threads,
+        memory=options.memory,
+        trust=options.trust,
+        try_again=options.try_again,
     ) as segmenter:
         frames, origin = distinct_frames(options.source, segmenter.artifact)
         if isinstance(segmenter.backend, TensorRTBackend):

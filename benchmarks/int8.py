@@ -134,6 +134,11 @@ def as_text(report: dict[str, Any], made: Quantised) -> str:
         ratio = times[f"FP32, {device}"]["forward"] / one["forward"]
         gain = f"  {ratio:.2f} times as fast" if file == "INT8" else ""
         lines.append(f"{name:<24}{one['forward']:>9.2f}{one['forward_min']:>9.2f}{one['total']:>9.2f}{gain}")
+    best = {file: min((t["forward"], n) for n, t in times.items() if n.startswith(file)) for file in ("FP32", "INT8")}
+    (full_ms, full_name), (small_ms, small_name) = best.values()
+    lines.append(
+        f"the fastest INT8 ({small_name}) against the fastest FP32 file's ({full_name}): {full_ms / small_ms:.2f} times as fast"
+    )
     if made.costs:
         from ..export.quantisation.sensitivity import as_text as table
 

@@ -74,6 +74,8 @@ def measure(
 ) -> dict[str, Measurement]:
     """Time each pipeline on `count` frames after `burn_in` unmeasured ones, taking turns on every frame.
 
+    With each frame another begins, so that nobody always stands behind the same and nobody always comes first.
+
     Args:
         frames: repeated in order for as long as needed.
         batch: frames that one call of a pipeline segments; the wall time is divided by it.
@@ -81,7 +83,10 @@ def measure(
     """
     records: dict[str, dict[str, list[float]]] = {name: {} for name in pipelines}
     for index, frame in zip(range(burn_in + count), cycle(frames), strict=False):
-        for name, pipeline in pipelines.items():
+        order = list(pipelines)
+        first = index % len(order)
+        for name in order[first:] + order[:first]:
+            pipeline = pipelines[name]
             if len(pipelines) > 1:
                 time.sleep(_PAUSE)
             started = time.perf_counter()

@@ -5,7 +5,6 @@ Apart from the `Stream` that its user holds, so that no thread keeps an abandone
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import math
@@ -14,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from .frame import expect_frame
 from .placement import Framing
 from .result import Result
 from .threads import Job, start
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = logging.getLogger(__name__)
 

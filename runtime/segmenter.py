@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -22,7 +21,9 @@ from .latency import Latency
 from .pixels import BGR8, PixelFormat
 from .placement import Framing, Placement, Roi
 from .result import Result, Timings
-from .stream import OnError, Stream
+
+if TYPE_CHECKING:
+    from .stream import OnError, Stream
 
 _LAST_CALLS = 10.0  # seconds that the end of the process waits for threads in a Segmenter that nobody closed
 
@@ -55,6 +56,8 @@ class Segmenter:
             model's resolution.
         unknown_below: probability of the best class below which a pixel is labelled 255; None labels every pixel. On an engine,
             `Result.confidence` is there if this is a number, 0 included.
+        try_again: hold the trial of engines once more, though an earlier one is kept: after one that a busy machine distorted,
+            which `why` tells. Seconds; where there is no trial it changes nothing.
 
     Attributes:
         artifact: the description of the model.
@@ -82,12 +85,13 @@ class Segmenter:
         roi: tuple[slice, slice] | None = None,
         letterbox: bool = False,
         unknown_below: float | None = None,
+        try_again: bool = False,
     ) -> None:
         self.latency = Latency(deadline_ms)
         self._framing = Framing.of(pixel_format, roi, letterbox)
         self._gate = Gate()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._backend = open_backend(path, device, threads, memory, trust, unknown_below)
+        self._backend = open_backend(path, device, threads, memory, trust, unknown_below, try_again)
         self._let_go = weakref.finalize(
             self, _close_unclosed, self._gate, self._backend, f"unclosed Segmenter of {path}"
         )
@@ -120,6 +124,8 @@ class Segmenter:
 
     async def call_async(self, frame: Any, **options: Any) -> Result:
         """As calling it, while other tasks of an asyncio program run."""
+        import asyncio  # here, as in `stream`: half of what this module would take to be imported
+
         return await asyncio.get_running_loop().run_in_executor(None, lambda: self(frame, **options))
 
     def batch(
@@ -250,6 +256,8 @@ class Segmenter:
         Raises:
             UsageError: another `drop`, `on_error` or `timeout`, or what gives no frames.
         """
+        from .stream import Stream
+
         sources = named(frames)
         formats, regions = by_camera(pixel_format, sources), by_camera(roi, sources)
         framings = {name: self._framing.changed(formats.get(name), regions.get(name), letterbox) for name in sources}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
+import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -128,6 +128,8 @@ class Stream(Iterator[Result], AsyncIterator[Result]):
 
     async def __anext__(self) -> Result:
         """As `next`, while other tasks run."""
+        import asyncio
+
         flow, loop = self._here(), asyncio.get_running_loop()
         until = None if self._timeout is None else loop.time() + self._timeout
         try:
@@ -159,6 +161,8 @@ class Stream(Iterator[Result], AsyncIterator[Result]):
 
     async def aclose(self) -> None:
         """As `close`, while other tasks run."""
+        import asyncio
+
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def __enter__(self) -> Self:
@@ -231,10 +235,11 @@ class Stream(Iterator[Result], AsyncIterator[Result]):
         """Whatever ends the iteration ends its threads, too; but for a result that is late, or a task that is cancelled."""
         try:
             yield
-        except (StalledError, asyncio.CancelledError, KeyboardInterrupt):
-            raise
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            # Who has not imported asyncio, which takes a while, has no tasks.
+            cancelled = isinstance(error, getattr(sys.modules.get("asyncio"), "CancelledError", ()))
+            if not cancelled and not isinstance(error, (StalledError, KeyboardInterrupt)):
+                self.close()
             raise
 
 

@@ -12,8 +12,6 @@ import errno
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,7 +32,7 @@ _swept: set[Path] = set()  # folders, by this process
 
 def hidden(path: Path) -> Path:
     """A name beside `path` to write under first; it keeps the suffix, by which writers choose the format."""
-    return path.with_name(f".{path.stem[:_STEM]}.{secrets.token_hex(4)}.fastscnn.part{path.suffix}")
+    return path.with_name(f".{path.stem[:_STEM]}.{os.urandom(4).hex()}.fastscnn.part{path.suffix}")
 
 
 class Partial:
@@ -216,7 +214,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
         try:
             with _explained(first), held(first.parent):
                 complete_sets(first.parent)
-                with Partial(first, first.with_name(f".{secrets.token_hex(4)}.fastscnn.set")) as note:
+                with Partial(first, first.with_name(f".{os.urandom(4).hex()}.fastscnn.set")) as note:
                     note.write(json.dumps({place.name: path.name for path, place in temporaries.items()}).encode())
                     try:
                         _replace(temporaries, former, note)
@@ -262,6 +260,8 @@ def _keep(path: Path, beside: Path) -> None:
     try:
         os.link(path, beside)
     except OSError:  # a file system without links
+        import shutil
+
         shutil.copyfile(path, beside)
 
 

@@ -15,7 +15,7 @@ from .artifact import OUTPUTS, PREFIX, Artifact
 from .files import there, whole
 from .onnx_graph import MODEL_FIELDS, Elements, Node, elements, read_node, read_nodes
 from .onnx_operators import OPERATORS
-from .onnx_wire import ChangedError, MalformedError, field, fields, name_of, tensor_info, texts
+from .onnx_wire import ChangedError, MalformedError, field, fields, name_of, pieces, tensor_info, texts
 
 HEAD = "head."  # the exporter's names for the head's nodes and constants begin so
 OPSET = 17  # that the exporter writes: JetPack 5's parser stops there
@@ -159,10 +159,11 @@ def without_head(model: bytes, source: str) -> bytes:
         ArtifactError: damaged, or a graph without such a tensor.
     """
     with _explained(source, model):
-        return b"".join(
-            field(number, _cut_graph(value, model) if number == 7 and isinstance(value, memoryview) else value)
-            for number, value in fields(model)
-        )
+        parts: list[memoryview | bytes] = []
+        for number, value in fields(model):
+            graph = number == 7 and isinstance(value, memoryview)
+            parts += pieces(number, *_cut_graph(value, model)) if graph else pieces(number, value)  # type: ignore[arg-type]
+        return b"".join(parts)
 
 
 def _graph(model: bytes) -> memoryview:
@@ -180,14 +181,21 @@ def _feeding(nodes: list[Node]) -> list[Node]:
     return found[::-1]
 
 
-def _cut_graph(graph: memoryview, model: bytes) -> bytes:
-    network = _feeding(read_nodes(graph))
+def _cut_graph(graph: memoryview, model: bytes) -> list[memoryview | bytes]:
+    """Parts of the graph that are yet to be joined: weights are copied once."""
+    nodes = [
+        read_node(value, wiring=True)
+        for number, value in fields(graph)
+        if number == 1 and isinstance(value, memoryview)
+    ]
+    network = _feeding(nodes)
     if not network:
         raise ChangedError(f"no tensor named {LOGITS!r}, where the head begins")
     made = {name for node in network for name in node.outputs}
     used = {name for node in network for name in node.inputs}
-    kept: list[bytes] = []
+    kept: list[memoryview | bytes] = []
     logits: bytes | memoryview | None = None
+    standing = iter(nodes)
     for number, value in fields(graph):
         if number in (12, 13):
             if name_of(value, 1) == LOGITS and isinstance(value, memoryview):
@@ -195,14 +203,14 @@ def _cut_graph(graph: memoryview, model: bytes) -> bytes:
             continue
         unwanted = number == 5 and name_of(value, 8) not in used
         if number == 1 and isinstance(value, memoryview):
-            unwanted = not made.intersection(read_node(value).outputs)
+            unwanted = not made.intersection(next(standing).outputs)
         if not unwanted:
-            kept.append(field(number, value))
+            kept += pieces(number, value)
     if logits is None:
         told = Artifact.from_metadata(_properties(model), "the model")
         shape = (told.batch, len(told.classes), told.logits_height, told.logits_width)
         logits = tensor_info(LOGITS, _FLOAT16 if told.precision == "fp16" else _FLOAT, shape)
-    return b"".join([*kept, field(12, logits)])
+    return [*kept, *pieces(12, logits)]
 
 
 def _saved_by_onnx_runtime(model: bytes) -> bool:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .onnx_wire import ChangedError, MalformedError, fields, name_of, packed, signed
+from .onnx_wire import ChangedError, MalformedError, fields, name_of, packed, signed, text_of
 
 Shape = tuple[int, ...]
 
@@ -154,8 +154,8 @@ def _declared(message: memoryview) -> Shape:
     return shape
 
 
-def read_node(message: memoryview) -> Node:
-    """One NodeProto.
+def read_node(message: memoryview, *, wiring: bool = False) -> Node:
+    """One NodeProto; of its operator, inputs and results alone where only the `wiring` is wanted.
 
     Raises:
         ChangedError: no export has such a node.
@@ -172,13 +172,13 @@ def read_node(message: memoryview) -> Node:
             (node.inputs if number == 1 else node.outputs).append(text)
         elif number == 4:
             node.operator = text
-        elif number == 5:
+        elif number == 5 and not wiring:
             name, numbers, tensor = _attribute(value)
             node.numbers[name] = numbers
             node.constant = tensor or node.constant
         elif number == 7 and text not in ("", "ai.onnx"):
             raise ChangedError(f"an operator of {text!r:.60}")
-    if (node.operator == "Constant") != (node.constant is not None):
+    if not wiring and (node.operator == "Constant") != (node.constant is not None):
         raise ChangedError(f"{node.operator} with a tensor of its own, or a Constant without one")
     return node
 
@@ -190,17 +190,19 @@ def read_nodes(graph: memoryview) -> list[Node]:
 
 def _attribute(message: memoryview) -> tuple[str, tuple[int, ...], Constant | None]:
     numbers: tuple[int, ...] = ()
-    tensor = None
+    tensor, name = None, ""
     for number, value in fields(message):
-        if number == 3 and isinstance(value, int):
+        if number == 1:
+            name = name or text_of(value) or ""
+        elif number == 3 and isinstance(value, int):
             numbers = (signed(value),)
         elif number == 8:
             numbers += packed(value)
         elif number == 5 and isinstance(value, memoryview):
             tensor = _constant(value)
-        elif number not in (1, 2, 3, 4, 7, 13, 20):  # name, numbers, text; no graphs
+        elif number not in (2, 3, 4, 7, 13, 20):  # numbers, text; no graphs
             raise ChangedError(f"an attribute that no export has (field {number})")
-    return name_of(message, 1), numbers, tensor
+    return name, numbers, tensor
 
 
 def same(node: Node, known: Known) -> Shape:

@@ -8,7 +8,6 @@ AttributeProto 1 name, 3 i, 8 ints; ValueInfoProto 1 name, 2 type; StringStringE
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -26,7 +25,11 @@ class ChangedError(MalformedError):
 
 def name_of(message: int | memoryview, number: int) -> str:
     """The text in one field, or nothing."""
-    return texts(message).get(number, "") if isinstance(message, memoryview) else ""
+    if isinstance(message, memoryview):
+        for found, value in fields(message):
+            if found == number and (text := text_of(value)) is not None:
+                return text
+    return ""
 
 
 def packed(value: int | memoryview) -> tuple[int, ...]:
@@ -53,18 +56,30 @@ def texts(message: memoryview) -> dict[int, str]:
     """The short length-delimited fields of a message that are text, by number (names; never weights)."""
     found: dict[int, str] = {}
     for number, value in fields(message):
-        if isinstance(value, memoryview) and len(value) <= _LONGEST_TEXT and number not in found:
-            with contextlib.suppress(UnicodeDecodeError):
-                found[number] = bytes(value).decode()
+        if number not in found and (text := text_of(value)) is not None:
+            found[number] = text
     return found
+
+
+def text_of(value: int | memoryview) -> str | None:
+    """A field's value, if it is short and text."""
+    if not isinstance(value, memoryview) or len(value) > _LONGEST_TEXT:
+        return None
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Walk one message: (field number, number or the bytes of a nested value)."""
     view = memoryview(message)
-    at = 0
-    while at < len(view):
-        tag, at = _varint(view, at)
+    at, end = 0, len(view)
+    while at < end:
+        tag = view[at]
+        at += 1
+        if tag > 0x7F:  # most numbers have one byte; calls for these would be half of the time
+            tag, at = _varint(view, at - 1)
         number, kind = tag >> 3, tag & 7
         if number == 0:
             raise MalformedError(f"field number 0 at byte {at}")
@@ -73,14 +88,17 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]
             yield number, value
             continue
         if kind == _BYTES:
-            length, at = _varint(view, at)
+            if at < end and view[at] <= 0x7F:
+                length, at = view[at], at + 1
+            else:
+                length, at = _varint(view, at)
         elif kind in (_FIXED32, _FIXED64):  # a number with a fraction, which nobody here reads; a copy leaves it out
             at += 4 if kind == _FIXED32 else 8
             continue
         else:
             raise MalformedError(f"wire type {kind} at byte {at}")
-        if at + length > len(view):
-            raise MalformedError(f"{at + length - len(view):,} bytes are missing at the end")
+        if at + length > end:
+            raise MalformedError(f"{at + length - end:,} bytes are missing at the end")
         yield number, view[at : at + length]
         at += length
 
@@ -98,9 +116,15 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
 
 
 def field(number: int, value: int | memoryview | bytes) -> bytes:
-    if isinstance(value, int):
-        return _encoded(number << 3 | _VARINT) + _encoded(value)
-    return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + bytes(value)
+    return b"".join(pieces(number, value))
+
+
+def pieces(number: int, *values: int | memoryview | bytes) -> list[memoryview | bytes]:
+    """A field in parts that are yet to be joined: a number, or a nested value that several parts make up. Nothing is copied."""
+    if isinstance(values[0], int):
+        return [_encoded(number << 3 | _VARINT) + _encoded(values[0])]
+    parts = [value for value in values if not isinstance(value, int)]
+    return [_encoded(number << 3 | _BYTES) + _encoded(sum(map(len, parts))), *parts]
 
 
 def tensor_info(name: str, kind: int, shape: Sequence[int]) -> bytes:

@@ -34,8 +34,12 @@ def open_backend(
     memory: str = "auto",
     trust: bool = False,
     unknown_below: float | None = None,
+    try_again: bool = False,
 ) -> Backend:
     """Open the engine that fits the file and the device.
+
+    Args:
+        try_again: hold the trial of engines once more, though an earlier one is kept.
 
     Raises:
         UsageError: unknown device, thread count or probability.
@@ -60,30 +64,30 @@ def open_backend(
         return open_engine(path, device, threads, memory, trust, unknown_below)
     if memory != "auto":
         raise UsageError(f"memory {memory!r} is for engines ({SUFFIX}); {path} is none")
-    backend = _open_onnx(path, device, threads)
+    backend = _open_onnx(path, device, threads, try_again)
     backend.unknown_below = unknown_below
     return backend
 
 
-def _open_onnx(path: str | Path, device: str, threads: int | None) -> Backend:
+def _open_onnx(path: str | Path, device: str, threads: int | None, try_again: bool) -> Backend:
     from . import openvino as openvino_backend
 
     named = device in openvino_backend.VARIANTS
     if named and not openvino_backend.installed():
         return openvino_backend.OpenVinoBackend(path, device, threads)  # which says how to install it
     if named or (device == "auto" and openvino_backend.installed() and not _on_cuda()):
-        return _tried(path, device, threads)
+        return _tried(path, device, threads, try_again)
     from .onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads)
 
 
-def _tried(path: str | Path, device: str, threads: int | None) -> Backend:
+def _tried(path: str | Path, device: str, threads: int | None, again: bool) -> Backend:
     """What a trial on this machine chose, now or earlier; or the device that was named, if the trial lets it pass."""
     from . import trial
 
     try:
-        result = trial.known(path, threads) or trial.hold(path, threads)
+        result = (None if again else trial.known(path, threads)) or trial.hold(path, threads)
     except trial.UntriedError as error:
         if device != "auto":
             raise DeviceError(f"device {device!r} cannot be used: {error}") from None

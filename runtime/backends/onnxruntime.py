@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import install
 from ..artifacts import onnx_file
 from ..artifacts.onnx_unsigned import unsigned
 from ..errors import ArtifactError, DeviceError
@@ -18,6 +17,17 @@ from .cores import usable_cores
 from .logits import LogitsBackend, Tensor, check_graph
 
 log = logging.getLogger(__name__)
+
+# How threads wait and share their work; `python -m fastscnn.benchmarks.neighbours` times others.
+THREADING: dict[str, str] = {
+    # Threads wait actively within a run, as sleeping between its short steps costs up to 15%, but not for long, as somebody else
+    # may have the core that they wait for: beside two busy programs frames take 0.6 times as long as with waiting without end.
+    # After a run they do not, where decode and robot want the cores.
+    "session.intra_op.spin_duration_us": "20",
+    "session.force_spinning_stop": "1",
+    # Small shares of work, handed out as threads come free: a core that something else uses does not hold up the rest.
+    "session.dynamic_block_base": "4",
+}
 
 
 class OnnxRuntimeBackend(LogitsBackend):
@@ -70,12 +80,16 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
     try:
         import onnxruntime
     except Exception as error:  # a broken package, or one for another NumPy, raises what it likes
+        from .. import install  # which imports much that only messages need
+
         raise DeviceError(
             f"ONNX files run on ONNX Runtime, which cannot be imported ({first_line(error)}). Install it with: {install.command('cpu')}"
         ) from None
     available = onnxruntime.get_available_providers()
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda" and "CUDAExecutionProvider" not in available:
+        from .. import install
+
         raise DeviceError(
             "device 'cuda' was asked for, but this ONNX Runtime has only the CPU. "
             f"Install its GPU package with: pip uninstall onnxruntime && {install.command('gpu')}"
@@ -84,10 +98,8 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
         providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads wait actively within a run, where sleeping costs 15%, and not after it, where decode and robot want the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Small shares of work, handed out as threads come free: a core that something else uses does not hold up the rest.
-    options.add_session_config_entry("session.dynamic_block_base", "4")
+    for name, value in THREADING.items():
+        options.add_session_config_entry(name, value)
     if not _multiplies_bytes():
         # Without VNNI, sums of unsigned by signed products overflow; other kernels give the right ones, at half the speed.
         options.add_session_config_entry("session.x64quantprecision", "1")
@@ -116,6 +128,7 @@ def open_session(model: bytes, source: str, device: str, threads: int) -> Any:
 
 def _instead(model: bytes, package: str) -> str:
     """What helps where another tool has given a file a format that this ONNX Runtime does not know."""
+    from .. import install
     from . import openvino
 
     other = "use device 'openvino', which reads it, or " if openvino.installed() and openvino.reads(model) else ""

@@ -9,11 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import install, privacy
+from .. import privacy
 from ..artifacts import onnx_file
 from ..errors import ArtifactError, DeviceError
 from ..text import first_line
-from . import bfloat16
+from . import bfloat16, channels_last
 from .cores import usable_cores
 from .logits import LogitsBackend, Tensor, check_graph
 
@@ -23,6 +23,9 @@ VARIANTS = {
     "openvino-bf16": ("CPU", "bf16", "bf16"),
     "openvino-gpu": ("GPU", "f16", "fp16"),
 }
+# On the CPU; `python -m fastscnn.benchmarks.neighbours` times others. Unpinned, because the decode and the rest of the robot
+# share these cores.
+THREADING: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
 
 
 class OpenVinoBackend(LogitsBackend):
@@ -46,14 +49,14 @@ class OpenVinoBackend(LogitsBackend):
         _expect(core, device)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if place == "CPU":
-            # Unpinned, because the decode and the rest of the robot share these cores.
-            properties |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+            properties |= {**THREADING, "INFERENCE_NUM_THREADS": threads}
         network = model if artifact.head == "logits" else onnx_file.without_head(model, str(path))
         try:
             graph = core.read_model(network)
             check_graph(_tensors(graph), onnx_file.outputs(model), artifact, str(path))
             if precision == "bf16":
                 bfloat16.prepare(graph)
+            channels_last.prepare(graph)
             self._compiled = core.compile_model(graph, place, properties)
         except RuntimeError as error:
             raise ArtifactError(
@@ -110,6 +113,8 @@ def _core() -> Any:
     try:
         return privacy.engine("openvino").Core()
     except Exception as error:  # not there, its libraries do not load, or it is for another NumPy
+        from .. import install  # which imports much that only messages need
+
         raise DeviceError(
             f"OpenVINO cannot be used ({first_line(error)}). Install it with: {install.command('openvino')}, or use device 'cpu'"
         ) from None
@@ -123,9 +128,10 @@ def _expect(core: Any, device: str) -> None:
 
 def _lacks(core: Any, device: str) -> str | None:
     place, hint, _ = VARIANTS[device]
-    found = [name.split(".")[0] for name in core.available_devices]
-    if place not in found:
-        return f"OpenVINO finds no {place} here, only {', '.join(found) or 'nothing'}"
+    if place != "CPU":  # which every OpenVINO has; asking for all loads every plugin
+        found = [name.split(".")[0] for name in core.available_devices]
+        if place not in found:
+            return f"OpenVINO finds no {place} here, only {', '.join(found) or 'nothing'}"
     if hint == "bf16" and "BF16" not in core.get_property(place, "OPTIMIZATION_CAPABILITIES"):
         return "this processor has no bfloat16 arithmetic"
     return None

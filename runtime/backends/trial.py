@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import platform
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,18 +25,22 @@ from ..artifacts import onnx_file
 from ..artifacts.default_model import cache
 from ..artifacts.files import write_atomically
 from ..errors import DeviceError, FastSCNNError, ParityError
-from ..frame import Frame, InputLayout
+from ..frame import InputLayout
 from .agreement import QUANTISED, REDUCED, clear, share
+from .busy import MUCH, Busy
 from .cores import usable_cores
 from .logits import LogitsBackend
 from .openvino import VARIANTS, OpenVinoBackend, available
+from .scene import scene
 
 log = logging.getLogger(__name__)
 
 REFERENCE = "cpu"  # ONNX Runtime; it also wins what is about equal
 _CLEARLY = 0.95  # of the reference's time, which another must stay below
-_SECONDS = 2.0  # of measuring, after the check
+_SECONDS = 1.0  # of measuring, after the check
 _ROUNDS = (3, 15)  # at least, at most
+_HOPELESS = 1.5  # times as long as the fastest in its best round, from which an engine need not be measured any longer
+_SHORTEST = 2  # rounds, that each is measured
 _PAUSE = 0.005  # seconds between turns, in which the other's threads fall asleep
 
 _PATIENCE = 180.0  # seconds for a trial; the slowest board takes a tenth
@@ -77,6 +79,7 @@ class Trial:
     facts: Mapping[str, Any]
     entries: Mapping[str, Entry]
     chosen: str
+    busy: float | None = None  # cores that other programs had meanwhile; None where nothing tells
 
     def __str__(self) -> str:
         ran = sorted((e.milliseconds, name) for name, e in self.entries.items() if e.milliseconds is not None)
@@ -86,6 +89,11 @@ class Trial:
                 text += f"; {name}: {entry.refused}"
             elif entry.difference is not None and name != REFERENCE:
                 text += f"; {name}'s logits within {entry.difference:.1e} of {REFERENCE}'s"
+        if self.busy is not None and self.busy > MUCH:
+            text += (
+                f"; other programs had {self.busy:.1f} of {self.facts['cores']} cores meanwhile, so that an idle machine may choose "
+                "otherwise: --try-again, or Segmenter(…, try_again=True)"
+            )
         return text
 
 
@@ -95,7 +103,8 @@ def known(path: str | Path, threads: int | None) -> Trial | None:
     try:
         found = json.loads(_place(facts).read_text())
         entries = {str(name): Entry(**entry) for name, entry in found["entries"].items()}
-        trial = Trial(found["facts"], entries, found["chosen"])
+        busy = found.get("busy")
+        trial = Trial(found["facts"], entries, found["chosen"], None if busy is None else float(busy))
         winner = entries[trial.chosen]
         sound = trial.chosen in (REFERENCE, *VARIANTS) and winner.milliseconds is not None and not winner.refused
         if trial.facts == facts and sound and str(trial):
@@ -136,7 +145,7 @@ def hold(path: str | Path, threads: int | None) -> Trial:
     if not any(entry.milliseconds for entry in entries.values()):
         listed = "; ".join(f"{name}: {entry.refused}" for name, entry in entries.items())
         raise UnrunError(f"no engine runs {path} here. {listed}", {*lost})
-    trial = Trial(facts, entries, _winner(entries))
+    trial = Trial(facts, entries, _winner(entries), told["busy"])
     _keep(trial)
     return trial
 
@@ -153,7 +162,7 @@ def compare(path: str, threads: int | None, without: list[str]) -> dict[str, Any
         without: devices that are left out.
 
     Returns:
-        `entries` by device, and `untried`: why no trial makes sense, else None.
+        `entries` by device; `untried`: why no trial makes sense, else None; `busy`: how many cores others had meanwhile.
     """
     names = [REFERENCE] if REFERENCE not in without else []
     if any(name not in without for name in VARIANTS):
@@ -161,7 +170,8 @@ def compare(path: str, threads: int | None, without: list[str]) -> dict[str, Any
         try:
             names += [name for name in available() if name not in without]
         except DeviceError as error:  # told, not kept: a library may be mended at any time
-            return {"entries": {}, "untried": str(error)}
+            return {"entries": {}, "untried": str(error), "busy": None}
+    busy = Busy()
     opened: dict[str, LogitsBackend] = {}
     entries: dict[str, Entry] = {}
     try:
@@ -176,7 +186,8 @@ def compare(path: str, threads: int | None, without: list[str]) -> dict[str, Any
     finally:
         for backend in opened.values():
             backend.close()
-    return {"entries": {name: asdict(entry) for name, entry in entries.items()}, "untried": None}
+    told = {name: asdict(entry) for name, entry in entries.items()}
+    return {"entries": told, "untried": None, "busy": busy.cores()}
 
 
 def open_one(path: str | Path, device: str, threads: int | None) -> LogitsBackend:
@@ -202,26 +213,6 @@ def expect_agreement(trial: Trial, device: str) -> None:
         raise (DeviceError if entry.difference is None else ParityError)(f"device {device!r}: {entry.refused}")
 
 
-def scene(height: int, width: int, seed: int = 0) -> Frame:
-    """A drawn frame with what a camera sees: bright above and grey below, things with edges, texture of every size."""
-    rng = np.random.default_rng(seed)
-    size = (width, height)
-    column = rng.uniform([[[150] * 3], [[90] * 3], [[60] * 3]], [[[255] * 3], [[160] * 3], [[130] * 3]])
-    image = cv2.resize(column.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    for _ in range(40):  # far things are small and stand on the horizon
-        near = rng.uniform() ** 2
-        x, y = int(rng.uniform(0, width)), int(height * (0.45 + 0.5 * near))
-        across, up = int(width * (0.01 + 0.1 * near)), int(height * rng.uniform(0.02, 0.3 + 0.2 * near))
-        colour = tuple(float(v) for v in rng.uniform(20, 220) + rng.normal(0, 25, 3))
-        cv2.rectangle(image, (x - across, y - up), (x + across, y), colour, -1)
-    cells = 4
-    while cells <= height:
-        noise = rng.normal(0, 5, (cells, cells * 2, 3)).astype(np.float32)
-        image = cv2.add(image, cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR))
-        cells *= 4
-    return np.asarray(image.clip(0, 255), np.uint8)
-
-
 def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
     """Check each against the first, then time those that passed, in turns."""
     first = next(iter(opened))
@@ -229,13 +220,13 @@ def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
     layout, size = InputLayout(artifact), (artifact.height, artifact.width)
     bound = QUANTISED if artifact.precision == "int8" else REDUCED
     images = [layout([scene(*size, seed)] * artifact.batch) for seed in range(2)]
-    expected = [opened[first].logits(image)[0] for image in images]
+    expected = [_Answer(opened[first], opened[first].logits(image)[0], bound) for image in images]
     entries: dict[str, Entry] = {}
     for name, backend in opened.items():
         note(name)
-        answers = expected if name == first else [backend.logits(image)[0] for image in images]
-        difference = float(np.max([share(a, e) for a, e in zip(answers, expected, strict=True)]))  # keeps NaN
-        wrong = sum(_clearly_different(backend, a, e, size, bound) for a, e in zip(answers, expected, strict=True))
+        answers = [e.logits if name == first else backend.logits(i)[0] for e, i in zip(expected, images, strict=True)]
+        difference = float(np.max([share(a, e.logits) for a, e in zip(answers, expected, strict=True)]))  # keeps NaN
+        wrong = 0 if name == first else sum(e.clearly_different(a) for a, e in zip(answers, expected, strict=True))
         refused = None
         if not difference <= bound or wrong:
             refused = (
@@ -243,34 +234,51 @@ def _compared(opened: Mapping[str, LogitsBackend]) -> dict[str, Entry]:
                 f"are no ties; expected at most {bound:.0e} and none"
             )
         entries[name] = Entry(difference=difference, refused=refused)
-    times = _timed({n: b for n, b in opened.items() if not entries[n].refused}, images)
+    times = timed({n: b for n, b in opened.items() if not entries[n].refused}, images)
     return {n: Entry(times.get(n), e.difference, e.refused) for n, e in entries.items()}
 
 
-def _clearly_different(
-    backend: LogitsBackend, found: NDArray[Any], expected: NDArray[Any], size: tuple[int, int], bound: float
-) -> int:
-    if not np.isfinite(found).all():
-        return int(np.prod(size))
-    differing = backend.labels(found) != backend.labels(expected)
-    return int(np.sum(differing & clear(expected, size, bound, backend.artifact.align_corners)))
+class _Answer:
+    """What the first engine gives for a picture, beside which the others' answers are held."""
+
+    def __init__(self, backend: LogitsBackend, logits: NDArray[Any], bound: float) -> None:
+        self._backend, self._bound, self.logits = backend, bound, logits
+        self._size = backend.artifact.height, backend.artifact.width
+        self._labels = backend.labels(logits)
+        self._clear: NDArray[np.bool_] | None = None
+
+    def clearly_different(self, found: NDArray[Any]) -> int:
+        """Pixels with another label that are no ties."""
+        if not np.isfinite(found).all():
+            return int(np.prod(self._size))
+        differing = self._backend.labels(found) != self._labels
+        if not differing.any():
+            return 0
+        if self._clear is None:  # every class upsampled: the dearest step of a trial
+            self._clear = clear(self.logits, self._size, self._bound, self._backend.artifact.align_corners)
+        return int(np.sum(differing & self._clear))
 
 
-def _timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:
+def timed(backends: Mapping[str, LogitsBackend], images: list[NDArray[Any]]) -> dict[str, float]:
+    """Medians, in turns. Who is far behind after two rounds stays out of the others, but keeps its time."""
     least, most = _ROUNDS
     times: dict[str, list[float]] = {name: [] for name in backends}
+    running = list(backends)
     began = time.perf_counter()
     for turn in range(most):
         if turn >= least and time.perf_counter() - began > _SECONDS:
             break
-        for name, backend in backends.items():
+        if turn >= _SHORTEST:
+            fastest = min(min(times[name]) for name in running)
+            running = [name for name in running if min(times[name]) < _HOPELESS * fastest]
+        for name in running:
             if turn == 0:
                 note(name)
             time.sleep(_PAUSE)
             started = time.perf_counter()
-            backend.logits(images[turn % len(images)])
+            backends[name].logits(images[turn % len(images)])
             times[name].append((time.perf_counter() - started) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def _winner(entries: Mapping[str, Entry]) -> str:
@@ -324,6 +332,7 @@ def _keep(trial: Trial) -> None:
     content = {
         "facts": trial.facts,
         "chosen": trial.chosen,
+        "busy": trial.busy,
         "entries": {name: asdict(entry) for name, entry in trial.entries.items()},
     }
     try:
@@ -345,4 +354,5 @@ __all__ = [
     "open_one",
     "run_apart",
     "scene",
+    "timed",
 ]

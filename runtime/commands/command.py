@@ -151,6 +151,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_try_again(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that say which engine was chosen."""
+    parser.add_argument(
+        "--try-again",
+        action="store_true",
+        help="hold the trial that chooses the engine once more, as after one on a busy machine",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up; for `type=` of an option."""
     if not text.isdecimal() or int(text) < 1:

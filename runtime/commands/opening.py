@@ -14,6 +14,7 @@ from typing import Any
 
 from ..artifacts.default_model import default_model
 from ..backends.logits import LogitsBackend
+from ..backends.sibling import beside
 from ..decode.decoder import described
 from ..media.sources import PATIENCE, Named, Source
 from ..segmenter import Segmenter
@@ -80,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser, *, several: bool = False) -> No
     seeing.add_options(parser)
     command.add_trust(parser)
     parser.add_argument("--explain", action="store_true", help="say which engine runs the model, and why that one")
+    command.add_try_again(parser)
 
 
 def opened(options: argparse.Namespace, stack: ExitStack) -> Run:
@@ -96,22 +98,31 @@ def opened(options: argparse.Namespace, stack: ExitStack) -> Run:
         segmenter = segmenter_of(options, model, stack)
         if not newest:  # a live one would be stale by now
             frames = chain([first], frames)
-    introduce(options, segmenter)
+    introduce(options, segmenter, model)
     return Run(segmenter, source, frames, newest, model)
 
 
 def segmenter_of(options: argparse.Namespace, model: Path, stack: ExitStack) -> Segmenter:
     return stack.enter_context(
-        Segmenter(model, options.device, threads=options.threads, trust=options.trust, **seeing.chosen(options))
+        Segmenter(
+            model,
+            options.device,
+            threads=options.threads,
+            trust=options.trust,
+            try_again=options.try_again,
+            **seeing.chosen(options),
+        )
     )
 
 
-def introduce(options: argparse.Namespace, segmenter: Segmenter) -> None:
+def introduce(options: argparse.Namespace, segmenter: Segmenter, model: Path) -> None:
     """What is worth saying of a model before its results."""
     if options.explain:
         log.info("%s", segmenter.why or f"{segmenter.device}, without a choice")
         if isinstance(segmenter.backend, LogitsBackend):
             log.info("decode: %s", described())
+        if told := beside(model, options.device, options.threads):
+            log.info("%s", told)
     if not segmenter.artifact.trained:
         log.warning("the model's weights are random: the colours mean nothing yet")
 

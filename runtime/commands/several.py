@@ -60,7 +60,7 @@ def work(options: argparse.Namespace, places: list[str]) -> None:
             frames[name] = chain([first], frames[name])
             model = default_model((first.frame.shape[0], first.frame.shape[1]))
         segmenter = opening.segmenter_of(options, model, opened)
-        opening.introduce(options, segmenter)
+        opening.introduce(options, segmenter, model)
         opened.enter_context(signals.held())  # but while a result is awaited: videos end whole
         sinks = {
             name: opened.enter_context(_sink(options, name, source, segmenter.artifact))

@@ -16,7 +16,7 @@ import pytest
 from fastscnn.model.street import Street
 from fastscnn.runtime import ArtifactError, DeviceError, ParityError, Segmenter, UsageError, install
 from fastscnn.runtime.artifacts import onnx_operators
-from fastscnn.runtime.backends import agreement, bfloat16, trial
+from fastscnn.runtime.backends import agreement, bfloat16, channels_last, trial
 from fastscnn.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from fastscnn.runtime.backends.openvino import OpenVinoBackend, available
 from fastscnn.runtime.decode.decoder import described
@@ -122,6 +122,25 @@ def test_preparing_leaves_the_network_what_it_is(shipped: Exported, scenes: list
         request.infer([scenes[0][None]])
         results.append(request.get_output_tensor(0).data[0].copy())
     assert 0 < agreement.share(results[1], results[0]) < 0.5 * agreement.REDUCED
+
+
+def test_frames_stay_channels_last_and_the_numbers_the_same(shipped: Exported, scenes: list[np.ndarray]) -> None:
+    core = openvino.Core()
+    results, moves = [], []
+    for prepare in (False, True):
+        model = core.read_model(shipped("logits"))
+        if prepare:
+            assert channels_last.prepare(model)
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        kinds = [node.get_rt_info()["layerType"].astype(str) for node in compiled.get_runtime_model().get_ordered_ops()]
+        moves.append(kinds.count("Transpose"))
+        request = compiled.create_infer_request()
+        request.infer([scenes[0][None]])
+        results.append(request.get_output_tensor(0).data.copy())
+    assert np.array_equal(*results)
+    assert moves[1] < moves[0], "a whole frame is moved outward and back"
+    for other in (shipped(input="float"), shipped("logits", precision="fp16")):
+        channels_last.prepare(core.read_model(other))  # nothing to do, or the same; nothing fails
 
 
 def test_rounding_keeps_the_sum_of_every_kernel() -> None:

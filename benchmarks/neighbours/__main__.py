@@ -1,0 +1,5 @@
+"""`python -m fastscnn.benchmarks.neighbours`."""
+
+from .cli import main
+
+raise SystemExit(main())
