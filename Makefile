@@ -26,13 +26,13 @@ demo: $(VENV)/.demo
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(or $(TESTS),--ignore tests/faults)
 
 # The node, bags and fleets beside the real ROS 2 and Ray, in an environment of their own.
 test-ros: $(VENV)/.dev
 	$(BIN)/python tests/ros/run.py $(VENV)/ros $(TESTS)
 
-check: lint types test test-ros docs audit
+check: lint types test faults test-ros docs audit
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -107,7 +107,7 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/run.py --cases 12000
 
 faults: $(VENV)/.dev
-	FASTSCNN_KILLS=20 $(BIN)/python -m pytest tests/faults -s
+	FASTSCNN_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest tests/faults -s
 
 # One pool of memory: glibc otherwise keeps up to eight a core, which fill for an hour and hide what leaks.
 soak: $(VENV)/.dev

@@ -36,7 +36,7 @@ _MODULES = {
     "paper": "the paper's tables on this machine, beside the paper's figures",
     "peers": "every engine here beside plain ONNX Runtime, OpenVINO and PyTorch",
     "growth": "how time and memory grow with pixels",
-    "robustness": "scores in fog, noise, blur, darkness, rain and so on, models side by side",
+    "robustness": "scores in fog, noise, blur, darkness and so on, side by side",
     "training": "images a second of training",
     "live": "how old results of a live source are, from glass to label",
     "gpu": "everything about this GPU, in under eight minutes",
