@@ -183,7 +183,7 @@ def test_both_signals_end_it_in_the_middle_of_a_stream(robot, start, street) -> 
 
 
 def test_only_the_newest_image_is_segmented_and_drops_are_counted(robot, start, street, exported) -> None:
-    start(model=exported(resolution="256x512"))
+    start(model=exported(resolution="768x1536"))
     masks, status = robot.hear("/segmentation/mask", Image, reliable=True), robot.hear("/diagnostics", DiagnosticArray)
     robot.segmented(masks, street)
     robot.spin(lambda: status)
