@@ -8,7 +8,8 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 CARRIED = (
     "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "benchmarks/results/*", "examples/**/*.py",
-    "examples/**/*.pbtxt", "model/weights/*.md", "model/weights/*.jpg", "model/training/recipe.py", "model/training/recipes/*.yaml", "ros2/config/*.yaml", 
+    "examples/**/*.pbtxt", "model/weights/*.md", "model/weights/*.jpg", "model/training/recipe.py", "model/training/recipes/*.yaml",
+    "model/training/settings/*.yaml", "model/training/wide.py", "benchmarks/robustness/corruptions.py", "ros2/config/*.yaml",
 )  # fmt: skip
 
 
