@@ -22,11 +22,12 @@ WITHOUT_TORCH = -m pytest -p no:cacheprovider --numprocesses auto --dist loadfil
 demo: $(VENV)/.demo
 	$(BIN)/python -m fastscnn.benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
 
-# One process a core and one more, since many tests wait for others; each with one thread of arithmetic.
+# One process a core and one more, since many tests wait for others; each with one thread of arithmetic. Kills and full disks
+# are in `make faults`, each command on other machines in `make test-machines`.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(or $(TESTS),--ignore tests/faults)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(or $(TESTS),--ignore tests/faults --ignore tests/machines)
 
 # The node, bags and fleets beside the real ROS 2 and Ray, in an environment of their own.
 test-ros: $(VENV)/.dev

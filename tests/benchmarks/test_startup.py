@@ -20,7 +20,7 @@ def test_fresh_processes_beside_the_engines_alone(tmp_path: Path, monkeypatch: p
     assert times[startup.COLD]["median"] > times[startup.KEPT]["median"], "it holds a trial"
     (steps,) = report["steps"].values()
     assert steps["cutting the head off"] > 0 and steps["the first frame"] > 0
-    assert sum(steps.values()) < 2 * times[f"{startup.OURS}, cpu"]["median"]
+    assert sum(steps.values()) < 5 * times[f"{startup.OURS}, cpu"]["median"]
     assert report["imports"]["fastscnn"] > 0
     page = (tmp_path / "startup.md").read_text()
     assert "ours less the engine's shortest program" in page
