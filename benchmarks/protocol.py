@@ -5,6 +5,7 @@ The paper (section 4) runs 100 frames of burn-in and reports the mean of the nex
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -70,22 +71,24 @@ def measure(
     burn_in: int = 100,
     count: int = 100,
     batch: int = 1,
+    rests: Mapping[str, float] | None = None,
     advance: Callable[[int], object] = lambda n: None,
 ) -> dict[str, Measurement]:
     """Time each pipeline on `count` frames after `burn_in` unmeasured ones, taking turns on every frame.
 
-    With each frame another begins, so that nobody always stands behind the same and nobody always comes first.
+    The order is drawn anew with each frame, from a seed: what stands before one leaves its mark on it.
 
     Args:
         frames: repeated in order for as long as needed.
         batch: frames that one call of a pipeline segments; the wall time is divided by it.
+        rests: seconds without anybody, after those whose threads stay busy when they have answered.
         advance: told after every turn, for a progress display.
     """
     records: dict[str, dict[str, list[float]]] = {name: {} for name in pipelines}
+    order, draw = list(pipelines), random.Random(0)
     for index, frame in zip(range(burn_in + count), cycle(frames), strict=False):
-        order = list(pipelines)
-        first = index % len(order)
-        for name in order[first:] + order[:first]:
+        draw.shuffle(order)
+        for name in order:
             pipeline = pipelines[name]
             if len(pipelines) > 1:
                 time.sleep(_PAUSE)
@@ -95,6 +98,8 @@ def measure(
             if index >= burn_in:
                 for stage, milliseconds in {**stages, "total": total}.items():
                     records[name].setdefault(stage, []).append(milliseconds)
+            if rests and name in rests:
+                time.sleep(rests[name])
         advance(1)
     return {name: Measurement({s: np.array(v) for s, v in stages.items()}) for name, stages in records.items()}
 

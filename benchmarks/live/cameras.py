@@ -54,7 +54,14 @@ def rtsp(rate: float, size: tuple[int, int], port: int = 0) -> Iterator[str]:
         yield address
 
 
-PROTOCOLS = {"mjpeg": mjpeg, "rtsp": rtsp}
+@contextmanager
+def gstreamer(rate: float, size: tuple[int, int]) -> Iterator[str]:
+    """The camera of `rtsp`; gives a pipeline that reads it, for GStreamer in place of FFmpeg."""
+    with rtsp(rate, size) as address:
+        yield f"rtspsrc location={address} protocols=tcp latency=0 ! rtph264depay ! h264parse ! decodebin"
+
+
+PROTOCOLS = {"mjpeg": mjpeg, "rtsp": rtsp, "gstreamer": gstreamer}
 
 
 @contextmanager

@@ -11,17 +11,18 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ...runtime import Segmenter
 from ...runtime.artifacts.files import write_atomically
 from ...runtime.commands import command
 from ...runtime.errors import UsageError
-from ...runtime.media.uri import without_password
+from ...runtime.media.uri import parsed, without_password
 from .. import suite
 from ..machine import machine, sentence
 from .cameras import INSTALL, PROTOCOLS, system_python
-from .glass import WAYS, Ages, measured
+from .glass import Ages, measured
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def _work(options: argparse.Namespace) -> None:
         log.info("%s", about)
         runs = []
         for name, rate, url in _sources(options, 1e3 / alone):
-            for way in reversed(WAYS):  # the usual loop first: it leaves nothing running
+            for way in _ways(url):
                 long = way == "newest frame" and rate * alone / 1e3 > 1
                 seconds = options.seconds if long or options.source else options.seconds / 2
                 ages = measured(way, segmenter, url, seconds, 1 / rate, Path(folder) / "out.mkv")
@@ -85,14 +86,22 @@ def _work(options: argparse.Namespace) -> None:
         write_atomically(options.markdown, f"{text}{table(runs)}\n".encode())
 
 
+def _ways(url: str) -> list[str]:
+    """The usual loop first: it leaves nothing running. It cannot have a pipeline: pip's OpenCV has no GStreamer."""
+    return ["newest frame"] if parsed(url).kind == "pipeline" else ["usual loop", "newest frame"]
+
+
 def _sources(options: argparse.Namespace, model_rate: float) -> Iterator[tuple[str, float, str]]:
     """Name, frames per second and address, open for as long as the caller looks at them."""
     if options.source:
         yield without_password(options.source), options.rate, options.source
         return
     for protocol in options.protocols:
-        if protocol == "rtsp" and system_python() is None:
-            log.warning("RTSP is left out: no Python here can serve it. %s", INSTALL)
+        if protocol != "mjpeg" and system_python() is None:
+            log.warning("%s is left out: no Python here can serve RTSP. %s", protocol, INSTALL)
+            continue
+        if protocol == "gstreamer" and find_spec("gi") is None:
+            log.warning("gstreamer is left out: this Python has no binding (PyGObject) for it")
             continue
         for factor in _FACTORS:
             rate = max(1.0, float(round(model_rate * factor)))

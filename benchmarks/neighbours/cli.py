@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ from .. import suite
 from ..bench import distinct_frames
 from ..machine import machine
 from ..peers.cli import AGREEMENT, agreement
-from ..protocol import Pipeline, measure
+from ..protocol import measure
 from . import report as reporting
-from .field import Timed, field
+from .field import SPINNING, Timed, field
 from .load import neighbours
 
 log = logging.getLogger(__name__)
@@ -120,19 +119,20 @@ def expect_equal(timed: list[Timed], frames: list[Frame]) -> dict[str, str]:
     return absent
 
 
-def _rest(frame: Frame) -> dict[str, float]:
-    time.sleep(_REST)
-    return {}
-
-
 def beside(count: int, timed: Sequence[Timed], frames: list[Frame], rounds: int, advance: Any) -> dict[str, Any]:
     """Everybody's numbers with so many neighbours, in turns on every frame."""
     gc.collect()  # what opening them has left behind
-    # First a rest: the last in the round, with nothing set, keeps its threads busy for a while after it has answered.
-    pipelines: dict[str, Pipeline] = {"": _rest, **{one.name: one.pipeline() for one in timed}}
+    pipelines = {one.name: one.pipeline() for one in timed}
+    rests = dict.fromkeys(SPINNING, _REST)
     with neighbours(count) as busy:
         measured = measure(
-            pipelines, frames, burn_in=_BURN_IN, count=rounds, batch=len(timed[0].competitors), advance=advance
+            pipelines,
+            frames,
+            burn_in=_BURN_IN,
+            count=rounds,
+            batch=len(timed[0].competitors),
+            rests=rests,
+            advance=advance,
         )
         cores = busy.cores()
     entries = []

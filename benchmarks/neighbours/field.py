@@ -22,11 +22,13 @@ from ..protocol import Pipeline
 
 LAST = "OpenVINO bf16 in-graph"  # of the competitors that are asked for; behind it are PyTorch's
 UNTOUCHED = "ONNX Runtime, all defaults"
+_ENDLESS = "spinning without end"
+SPINNING = (UNTOUCHED, f"{OURS}, cpu: {_ENDLESS}")  # whose threads stay busy for a while when they have answered
 
 # Device → what is tried in place of its defaults, by a name for reports. None removes an option.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {
-        "spinning without end": {"session.intra_op.spin_duration_us": None},
+        _ENDLESS: {"session.intra_op.spin_duration_us": None},
         "spinning 100 µs": {"session.intra_op.spin_duration_us": "100"},
         "no spinning": {"session.intra_op.spin_duration_us": None, "session.intra_op.allow_spinning": "0"},
         "even shares": {"session.dynamic_block_base": "0"},
@@ -72,7 +74,7 @@ class Timed:
 
 
 def field(model: Path, threads: int, models: int, options: bool, held: contextlib.ExitStack) -> Iterator[Timed]:
-    """Open everybody; last comes who disturbs what is timed behind it.
+    """Open everybody.
 
     Args:
         models: how many each runs in turn: the same file, opened as often.

@@ -96,4 +96,5 @@ def test_defaults_that_fall_behind_are_told() -> None:
     text = as_text({"settings": [{**setting, "entries": entries}]}, jitter=False)
     assert "cpu's defaults take at most 1.50 times as long as the best of the other options" in text
     assert "NOT within 10%" in text
+    assert "geometric mean and most: the defaults 1.50, 1.50; other 1.00, 1.00." in text
     assert "| 8x8, 2 threads, 1 neighbours | 2.00 | – | – | 2.00 |" in text
