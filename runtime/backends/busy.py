@@ -10,8 +10,6 @@ from typing import NamedTuple
 from .cores import usable_cores
 
 MUCH = 0.25  # of a core, from which a measurement is not one of an idle machine
-_GLANCE = 0.5  # seconds, of which Linux counts hundredths
-
 _IDLE = (3, 4)  # of a line's numbers: idle, and waiting for a disk
 _COUNTED = 8  # those behind are contained in the first
 
@@ -40,21 +38,6 @@ class Busy:
         others = working - (now.own - before.own) / (now.clock - before.clock)
         spare = now.processors - usable_cores()  # of a machine of which a quota leaves a part
         return max(0.0, others - spare)
-
-
-class Company:
-    """Whether others keep the cores busy, by what they did in the last half second or since the last frame."""
-
-    def __init__(self) -> None:
-        self._there = False
-        self._since, self._busy = time.monotonic(), Busy()
-
-    def there(self) -> bool:
-        now = time.monotonic()
-        if now - self._since >= _GLANCE:
-            self._there = (self._busy.cores() or 0.0) >= MUCH
-            self._since, self._busy = now, Busy()
-        return self._there
 
 
 def _moment(stat: Path) -> _Moment | None:

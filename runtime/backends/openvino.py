@@ -16,7 +16,7 @@ from ..artifacts.artifact import Artifact
 from ..errors import ArtifactError, DeviceError
 from ..text import first_line
 from . import bfloat16, channels_last
-from .busy import Company
+from .beside import Beside
 from .cores import usable_cores
 from .logits import LogitsBackend, Tensor, check_graph
 
@@ -63,11 +63,9 @@ class OpenVinoBackend(LogitsBackend):
             if precision == "bf16":
                 bfloat16.prepare(graph)
             channels_last.prepare(graph)
-            self._compiled = core.compile_model(graph, place, properties)
             pins = place == "CPU" and _pins(artifact, threads)
-            self._pinned = (
-                core.compile_model(graph, place, {**properties, "ENABLE_CPU_PINNING": True}) if pins else None
-            )
+            alone = {**properties, "ENABLE_CPU_PINNING": True} if pins else properties
+            self._request = core.compile_model(graph, place, alone).create_infer_request()
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO refuses {path}: {first_line(error)}. Export it again with fastscnn-export, or use device 'cpu'"
@@ -78,16 +76,15 @@ class OpenVinoBackend(LogitsBackend):
         beside = f"int8 and {precision}" if quantised else precision
         self.device = f"OpenVINO {place} {beside}{shared}"
         self.precision = artifact.precision if quantised or hint == "f32" else precision
-        self._request = self._compiled.create_infer_request()
-        self._request_alone = self._pinned.create_infer_request() if self._pinned else self._request
-        self._company = Company() if self._pinned else None
+        self._beside = (
+            Beside(lambda: core.compile_model(graph, place, properties).create_infer_request()) if pins else None
+        )
         self._tensor = privacy.engine("openvino").Tensor
 
     def forward(self, image: NDArray[Any], turn: AbstractContextManager[Any]) -> NDArray[Any]:
         logits = self.rooms.array()
         with turn:
-            beside = self._company is not None and self._company.there()
-            request = self._request if beside else self._request_alone
+            request = (self._beside and self._beside.now()) or self._request
             request.set_output_tensor(self._tensor(logits, shared_memory=True))
             # Not as an argument of `infer`, which looks for the meaning of its arguments for 0.1 ms.
             request.set_input_tensor(self._tensor(image, shared_memory=True))
@@ -95,12 +92,14 @@ class OpenVinoBackend(LogitsBackend):
         return logits
 
     def close(self) -> None:
-        self._request = self._request_alone = self._compiled = self._pinned = None
+        if self._beside:
+            self._beside.close()
+        self._request = self._beside = None
         super().close()
 
 
 def _pins(artifact: Artifact, threads: int) -> bool:
-    """Whether a pinned copy pays: small frames, a core for each thread and none to spare, as pinning takes the first ones."""
+    """Whether pinning pays: small frames, a core for each thread and none to spare, as pinning takes the first ones."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     small = artifact.batch * artifact.height * artifact.width <= _SMALL
     return small and threads > 1 and threads == len(allowed)

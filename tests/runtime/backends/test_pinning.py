@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastscnn.model.street import Street
-from fastscnn.runtime.backends import busy
+from fastscnn.runtime.backends import beside
 from fastscnn.runtime.backends.cores import usable_cores
 from fastscnn.runtime.backends.openvino import OpenVinoBackend
 
@@ -23,21 +23,35 @@ def _pinning(request: object) -> bool:
     return bool(request.get_compiled_model().get_property("ENABLE_CPU_PINNING"))  # type: ignore[attr-defined]
 
 
-def test_each_frame_takes_the_copy_that_suits_the_machine(
+def test_frames_beside_others_run_unpinned_and_are_the_same(
     exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frame = Street(256, 512, seed=3).frame(0)[0]
+    frame = Street(256, 512, seed=3).frame(0)[0][None]
     with closing(OpenVinoBackend(exported("cls", (256, 512), classes="camvid"), threads=usable_cores())) as backend:
-        assert _pinning(backend._request_alone)
-        assert not _pinning(backend._request)
-        labels = []
-        for there in (False, True):
-            monkeypatch.setattr(busy.Company, "there", lambda self, there=there: there)
-            other = "_request_alone" if there else "_request"
-            monkeypatch.setattr(backend, other, None)  # the one that must not be asked
-            labels.append(backend.labels(backend.logits(frame[None])[0]))
-            monkeypatch.undo()
-        assert np.array_equal(*labels)
+        assert _pinning(backend._request)
+        assert backend._beside is not None
+        monkeypatch.setattr(backend._beside, "_company", lambda: False)
+        alone = backend.logits(frame)
+        assert backend._beside._maker is None, "it is made where nobody needs it"
+        monkeypatch.setattr(backend._beside, "_company", lambda: True)
+        backend.logits(frame)  # does not wait for it
+        assert backend._beside._maker is not None
+        backend._beside._maker.join()
+        request = backend._beside.now()
+        assert not _pinning(request)
+        monkeypatch.setattr(backend, "_request", None)  # which must not be asked now
+        assert np.array_equal(backend.logits(frame), alone)
+
+
+def test_what_cannot_be_made_is_done_without() -> None:
+    def fails() -> None:
+        raise RuntimeError("no memory")
+
+    other = beside.Beside(fails)
+    other._there, other._since = True, float("inf")
+    assert other.now() is None
+    other.close()
+    assert other.now() is None
 
 
 @pytest.mark.parametrize(("batch", "spare"), [(1, 1), (2, 0)])
@@ -46,24 +60,24 @@ def test_with_cores_to_spare_and_for_more_pixels_nothing_is_pinned(
 ) -> None:
     path = exported("cls", (256, 512), classes="camvid", batch=batch)
     with closing(OpenVinoBackend(path, threads=usable_cores() - spare)) as backend:
-        assert backend._request is backend._request_alone
+        assert backend._beside is None
         assert not _pinning(backend._request)
 
 
 def test_a_busy_program_is_seen_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    company = busy.Company()
-    assert not company.there(), "nothing is known before the first half second"
+    other = beside.Beside(lambda: "made")
+    assert not other._company(), "nothing is known before the first half second"
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         deadline = time.monotonic() + 20
-        while not company.there() and time.monotonic() < deadline:
+        while other.now() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert company.there()
+        assert other.now() == "made"
     finally:
         burner.kill()
         burner.wait()
-    monkeypatch.setattr(busy.Busy, "cores", lambda self: 0.01)
-    monkeypatch.setattr(busy, "_GLANCE", 0.0)
-    assert not company.there()
-    monkeypatch.setattr(busy.Busy, "cores", lambda self: None)  # where nothing tells
-    assert not company.there()
+    monkeypatch.setattr(beside, "_GLANCE", 0.0)
+    for cores in (0.01, None):  # None where nothing tells
+        monkeypatch.setattr(beside.Busy, "cores", lambda self, cores=cores: cores)
+        assert other.now() is None
+    other.close()
