@@ -30,6 +30,7 @@ def packages() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment of docs/machines.md; gives its folder of programs."""
+    pytest.importorskip("pip")
     folder = tmp_path_factory.mktemp("system")
     system = folder / "dist-packages"
     system.mkdir()

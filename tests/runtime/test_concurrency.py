@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulation import in_time
 
 from fastscnn.runtime import Segmenter, UsageError
 from fastscnn.runtime.gate import Gate
@@ -93,6 +94,7 @@ def test_a_fork_in_the_middle_of_a_call_can_close(exported: Exported) -> None:
         assert in_fork(gate.shut) == "False"
 
 
+@in_time
 def test_spawned_processes_open_their_own(exported: Exported, frames: Frames, tmp_path: Path) -> None:
     """As a user writes it: a script with a pool of spawned workers that send whole results back."""
     script = tmp_path / "robot.py"

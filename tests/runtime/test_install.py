@@ -74,7 +74,7 @@ def test_pip_is_the_one_of_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> 
     beside = Path(sys.executable).with_name("pip")
     monkeypatch.setattr(install.shutil, "which", {"pip": str(beside)}.get)
     assert install.command("cpu").startswith("pip install ")
-    monkeypatch.setattr(install.shutil, "which", {"pip": "/usr/bin/pip"}.get)
+    monkeypatch.setattr(install.shutil, "which", {"pip": "/elsewhere/bin/pip"}.get)
     assert install.command("cpu").startswith(f"{sys.executable} -m pip install ")
     monkeypatch.setattr(install.shutil, "which", {"uv": "/usr/bin/uv"}.get)
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda _: None)

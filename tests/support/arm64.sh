@@ -52,8 +52,8 @@ _PYTHON_HOST_PLATFORM=linux-aarch64 CC=$compiler LDSHARED="$compiler -shared" \
     "$python" -m pip --disable-pip-version-check wheel --quiet --no-deps -w "$root/tmp/wheel" "$root/project"
 rm -rf "$root/project/build" "$root"/project/*.egg-info "$site/fastscnn" "$site"/fastscnn-*.dist-info
 into --no-deps "$root"/tmp/wheel/fastscnn-*.whl
-sed -i '1s,^#!.*,#!/usr/bin/python3,' "$site"/bin/fastscnn-*
-cp "$site"/bin/fastscnn-* "$root/usr/bin/"
+sed -i '1s,^#!.*,#!/usr/bin/python3,' "$site"/bin/fastscnn*
+cp "$site"/bin/fastscnn* "$root/usr/bin/"
 
 # Inside namespaces of its own, so that nothing of it is left on this machine, and no rights of root are needed.
 export root cpu
@@ -65,6 +65,6 @@ exec unshare --user --map-root-user --mount --pid --fork --propagation private s
     mount -t proc proc "$root/proc"
     mount --bind "$root/project/tests/support/arm64-cpuinfo.txt" "$root/proc/cpuinfo"
     cd /
-    exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp/home LANG=C.UTF-8 QEMU_CPU="$cpu" OMP_NUM_THREADS=1 \
+    exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp/home LANG=C.UTF-8 QEMU_CPU="$cpu" OMP_NUM_THREADS=1 FASTSCNN_EMULATED=1 \
         dash -euc "mkdir -p /tmp/home; cd /project; \"\$@\"" dash "$@"
 ' sh "$@"

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from emulation import in_time
 
 from fastscnn.model.street import Street
 from fastscnn.runtime import ArtifactError, DeviceError, ParityError, Segmenter, UsageError, install
@@ -70,7 +71,9 @@ def test_float32_equals_onnxruntime_but_for_ties(
         tolerance = 1e-5 if precision == "fp32" else agreement.REDUCED
         differing = ours.run(image).labels[0] != theirs.run(image).labels[0]
         assert not np.any(differing & agreement.clear(expected, resolution, tolerance))
-        assert differing.mean() < 1e-3
+        assert differing.mean() < (
+            1e-3 if precision == "fp32" else 3e-3
+        )  # ONNX Runtime on ARM64 computes in FP16: 1.9e-3
         assert agreement.share(ours.logits(image)[0], expected) < tolerance
 
 
@@ -382,6 +385,7 @@ BROKEN = {
 }  # fmt: skip
 
 
+@in_time
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_engine_that_crashes_costs_a_note_once(shipped: Exported, tmp_path: Path, name: str) -> None:
     """A real process falls over a real signal; the robot's goes on with another engine, and does not try again."""
@@ -433,6 +437,7 @@ def test_a_device_that_is_named_passes_the_same_gate(
         assert segmenter.device.startswith("OpenVINO CPU fp32")
 
 
+@in_time
 def test_commands_explain_the_choice(
     shipped: Exported, choosing: Path, command: Callable[..., object], tmp_path: Path
 ) -> None:

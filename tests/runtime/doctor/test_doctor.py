@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from boards import JETSON, ORIN, PROGRAMS, by_name
+from emulation import in_time
 
 from fastscnn.runtime.decode.decoder import described
 from fastscnn.runtime.doctor import Finding, examine, look
@@ -25,6 +26,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 PACKAGE = Path(__file__).parents[3]
 
 
+@in_time
 def test_this_machine(command: Command) -> None:
     done = command("fastscnn-doctor", "--json")
     told = json.loads(done.stdout)

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from emulation import in_time
 
 from fastscnn.runtime import SourceError, UsageError
 from fastscnn.runtime.media.sources import Source, for_opencv, read_image
@@ -87,6 +88,7 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "fastscnn-source"]
 
 
+@in_time
 def test_a_camera_that_stalls_is_given_up(command: Command, exported: Exported, tmp_path: Path) -> None:
     started = time.monotonic()
     with served() as address:
