@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.benchmarks.live import cameras, glass, stamp
+from fastscnn.benchmarks.live import cameras, cli, glass, stamp
 from fastscnn.benchmarks.live.glass import measured
 from fastscnn.runtime import Result, Segmenter, SourceError
 
@@ -62,3 +62,8 @@ def test_a_source_without_stamps_is_refused(exported: Exported, tmp_path: Path) 
 
 def test_ages_survive_the_turn_of_the_counter() -> None:
     assert stamp.age(2**32 / 1000 + 0.25, 2**32 - 750) == pytest.approx(1.0, abs=0.002)
+
+
+def test_a_pipeline_is_no_source_for_the_usual_loop() -> None:
+    assert cli._ways("rtspsrc location=rtsp://127.0.0.1/camera ! decodebin") == ["newest frame"]
+    assert cli._ways("rtsp://127.0.0.1/camera") == ["usual loop", "newest frame"]
