@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -51,13 +52,31 @@ def test_burn_in_is_not_counted_and_pipelines_take_turns() -> None:
     found = measure(
         {"a": pipeline("a", 0.01), "b": pipeline("b", 0.03)}, frames, burn_in=2, count=4, advance=advanced.append
     )
-    assert calls == ["a0", "b0", "b1", "a1", "a2", "b2", "b0", "a0", "a1", "b1", "b2", "a2"], "each first in its turn"
+    turns = [calls[index : index + 2] for index in range(0, 12, 2)]
+    assert [sorted(turn) for turn in turns] == [[f"a{n}", f"b{n}"] for n in (0, 1, 2, 0, 1, 2)]
+    assert {turn[0][0] for turn in turns} == {"a", "b"}, "one of them is always first"
     assert len(advanced) == 6
     assert [len(m.stages["total"]) for m in found.values()] == [4, 4]
     assert 10 <= found["a"].summary().median < 30 <= found["b"].summary().median < 150, (
         "a slept-through burn-in was counted"
     )
     assert found["a"].summary("inner").mean == 1.5
+
+
+def test_who_leaves_threads_busy_is_followed_by_a_rest() -> None:
+    told: list[tuple[str, float]] = []
+
+    def pipeline(name: str) -> Callable[[np.ndarray], dict[str, float]]:
+        def run(frame: np.ndarray) -> dict[str, float]:
+            told.append((name, time.perf_counter()))
+            return {}
+
+        return run
+
+    frames = [np.zeros((2, 2, 3), np.uint8)]
+    measure({name: pipeline(name) for name in "abc"}, frames, burn_in=0, count=6, rests={"b": 0.3})
+    for (name, began), (_, ended) in pairwise(told):
+        assert ended - began >= 0.3 or name != "b"
 
 
 def test_command_says_what_was_timed_on_what(command: Command, exported: Exported, tmp_path: Path) -> None:
