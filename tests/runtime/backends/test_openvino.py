@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_float32_equals_onnxruntime_but_for_ties(
 ) -> None:
     path = shipped(resolution=resolution, precision=precision)
     ours, theirs = OpenVinoBackend(path), OnnxRuntimeBackend(path, "cpu")
+    native = precision == "fp16" and platform.machine() == "aarch64"  # ONNX Runtime computes in FP16 there: 4.0e-3
     assert (ours.precision, ours.device.startswith("OpenVINO CPU fp32")) == (precision, True)
     for scene in scenes:
         image = cv2.resize(scene, resolution[::-1])[None]
@@ -71,9 +73,7 @@ def test_float32_equals_onnxruntime_but_for_ties(
         tolerance = 1e-5 if precision == "fp32" else agreement.REDUCED
         differing = ours.run(image).labels[0] != theirs.run(image).labels[0]
         assert not np.any(differing & agreement.clear(expected, resolution, tolerance))
-        assert differing.mean() < (
-            1e-3 if precision == "fp32" else 3e-3
-        )  # ONNX Runtime on ARM64 computes in FP16: 1.9e-3
+        assert differing.mean() < (6e-3 if native else 1e-3)
         assert agreement.share(ours.logits(image)[0], expected) < tolerance
 
 
