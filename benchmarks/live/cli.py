@@ -22,7 +22,7 @@ from ...runtime.media.uri import parsed, without_password
 from .. import suite
 from ..machine import machine, sentence
 from .cameras import INSTALL, PROTOCOLS, system_python
-from .glass import Ages, measured
+from .glass import WAYS, Ages, measured
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ def _work(options: argparse.Namespace) -> None:
 
 def _ways(url: str) -> list[str]:
     """The usual loop first: it leaves nothing running. It cannot have a pipeline: pip's OpenCV has no GStreamer."""
-    return ["newest frame"] if parsed(url).kind == "pipeline" else ["usual loop", "newest frame"]
+    pipeline = parsed(url).kind == "pipeline"
+    return [way for way in reversed(WAYS) if not (pipeline and way == "usual loop")]
 
 
 def _sources(options: argparse.Namespace, model_rate: float) -> Iterator[tuple[str, float, str]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .cores import usable_cores
 
 MUCH = 0.25  # of a core, from which a measurement is not one of an idle machine
+
 _IDLE = (3, 4)  # of a line's numbers: idle, and waiting for a disk
 _COUNTED = 8  # those behind are contained in the first
 

@@ -29,7 +29,7 @@ VARIANTS = {
 # On the CPU; `python -m fastscnn.benchmarks.neighbours` times others. Unpinned, because the decode and the rest of the robot
 # share these cores.
 THREADING: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
-# Pixels up to which a frame is over before Linux has given each thread a core of its own: at 256x512 that costs a third of the
+# Pixels up to which a frame is over before Linux has given each thread a core of its own: at 256x512 that costs a quarter of the
 # time, which pinned threads do not lose. Beside busy programs they lose it where the unpinned ones make way. At 384x640 both are the same.
 _SMALL = 200_000
 
