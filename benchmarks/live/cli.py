@@ -17,7 +17,8 @@ from pathlib import Path
 from ...runtime import Segmenter
 from ...runtime.artifacts.files import write_atomically
 from ...runtime.commands import command
-from ...runtime.errors import UsageError
+from ...runtime.errors import DeviceError, UsageError
+from ...runtime.media import gstreamer
 from ...runtime.media.uri import parsed, without_password
 from .. import suite
 from ..machine import machine, sentence
@@ -76,6 +77,8 @@ def _work(options: argparse.Namespace) -> None:
                 ages = measured(way, segmenter, url, seconds, 1 / rate, Path(folder) / "out.mkv")
                 runs.append(Run(name, round(rate, 1), way, ages))
                 log.info("%s", _row(runs[-1]))
+    if not runs:
+        raise DeviceError(f"nothing was measured: {', '.join(options.protocols)} left out")
     report = {"command": options.command, "machine": facts, "model": about, "size": options.size, "runs": list(map(asdict, runs))}  # fmt: skip
     if options.json:
         command.write_json(options.json, report)
@@ -102,7 +105,7 @@ def _sources(options: argparse.Namespace, model_rate: float) -> Iterator[tuple[s
             log.warning("%s is left out: no Python here can serve RTSP. %s", protocol, INSTALL)
             continue
         if protocol == "gstreamer" and find_spec("gi") is None:
-            log.warning("gstreamer is left out: this Python has no binding (PyGObject) for it")
+            log.warning("gstreamer is left out: this Python has no binding for it. %s", gstreamer.INSTALL)
             continue
         for factor in _FACTORS:
             rate = max(1.0, float(round(model_rate * factor)))

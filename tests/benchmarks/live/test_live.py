@@ -67,3 +67,11 @@ def test_ages_survive_the_turn_of_the_counter() -> None:
 def test_a_pipeline_is_no_source_for_the_usual_loop() -> None:
     assert cli._ways("rtspsrc location=rtsp://127.0.0.1/camera ! decodebin") == ["newest frame"]
     assert cli._ways("rtsp://127.0.0.1/camera") == ["usual loop", "newest frame"]
+
+
+def test_nothing_measured_is_no_success(exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cli, "system_python", lambda: None)
+    assert cli.main([str(exported(resolution=(64, 64))), "--protocols", "rtsp", "gstreamer", "--device", "cpu"]) == 4
+    monkeypatch.setattr(cli, "system_python", lambda: sys.executable)
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert cli.main([str(exported(resolution=(64, 64))), "--protocols", "gstreamer", "--device", "cpu"]) == 4
