@@ -7,7 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from ..variant import MINIMUM_SIDE
 
 SHIPPED = Path(__file__).parent / "recipes"
 TUNABLE = frozenset(
-    {"data", "workers", "cache", "threads", "evaluate_every", "device", "channels_last"}
+    {"data", "workers", "cache", "threads", "evaluate_every", "device", "channels_last", "temperature"}
 )  # may change at a resume
 
 
@@ -68,6 +68,9 @@ class Recipe:
     crop: tuple[int, int] = (1024, 2048)  # height, width of what one step sees
     label_stride: int = 1  # the main loss is taken at every so many-th pixel of the crop
     scales: tuple[float, float] = (0.5, 2.0)  # random resize
+    closing: float = 0.0  # share of the epochs, the last ones, that see larger crops, nearer to whole images
+    closing_crop: tuple[int, int] | None = None  # height, width there
+    closing_scales: tuple[float, float] | None = None  # random resize there; null: as before
     flip: bool = True
     brightness: float = 0.25  # factor from 1 − x to 1 + x
     contrast: float = 0.0  # the same, around the image's mean
@@ -125,7 +128,17 @@ class Recipe:
             ("resolution", self.resolution is None or _sides(self.resolution), side),
             ("crop", _sides(self.crop), side),
             ("label_stride", self.label_stride in (1, 2, 4, 8), "1, 2, 4 or 8"),
-            ("scales", 0.1 <= self.scales[0] <= self.scales[1] <= 10, "low, high from 0.1 to 10"),
+            *(
+                (n, (x := getattr(self, n)) is None or 0.1 <= x[0] <= x[1] <= 10, "low, high from 0.1 to 10")
+                for n in _RESIZE
+            ),
+            ("closing", 0 <= self.closing < 1, "from 0 up to, not including, 1"),
+            ("closing_crop", self.closing_crop is None or _sides(self.closing_crop), side),
+            (
+                "closing_crop",
+                bool(self.closing_crop) == (self.closing > 0),
+                "height, width if closing is not 0, else null",
+            ),
             *((name, 0 <= getattr(self, name) < 1, "from 0 up to, not including, 1") for name in _COLOUR),
             ("evaluate_every", self.evaluate_every >= 1, "1 or more"),
             ("workers", self.workers >= 0, "0 or more"),
@@ -198,6 +211,12 @@ class Recipe:
         """Plain values that YAML and JSON can hold; `of` reads them again."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    def at(self, epoch: int) -> Recipe:
+        """The recipe with the crop and the resize of that epoch, counted from 0."""
+        if epoch < self.epochs - round(self.closing * self.epochs) or not self.closing_crop:
+            return self
+        return replace(self, crop=self.closing_crop, scales=self.closing_scales or self.scales)
+
     def differing(self, other: Recipe) -> list[str]:
         """Fields that would make another run of it."""
         names = [field.name for field in fields(self) if field.name not in TUNABLE]
@@ -213,7 +232,10 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-_AS_IN = {"crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2", "temperature": "1.2,1.4"}
+_AS_IN = {
+    "crop": "512x1024", "closing_crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2", "closing_scales": "0.5,2",
+    "temperature": "1.2,1.4",
+}  # fmt: skip
 
 
 def _sides(size: tuple[int, int]) -> bool:
@@ -229,11 +251,12 @@ _USUAL = {
     "label_smoothing": "smoothing", "ohem": "hardest", "bf16": "bfloat16", "dataset": "data", "root": "data", "data_root": "data", "hflip": "flip", "color_jitter": "brightness",
     "val_interval": "evaluate_every", "eval_every": "evaluate_every",
 }  # fmt: skip
+_RESIZE = ("scales", "closing_scales")
 _COLOUR = ("brightness", "contrast", "channel_noise")
 _SHARES = ("paste", "mix", "saturation", "shadow", "blur", "jpeg")
 _OF_SEGMENTATION = (
     "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
-    "balance",
+    "balance", "closing",
 )  # fmt: skip
 
 

@@ -96,9 +96,9 @@ class Segmentation(Views):
     def _view(self, index: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8], str]:
         image, labels, name = self._read(index)
         size = image.shape[0], image.shape[1]
-        view = draw(rng, size, self.recipe.resolution or size, self.recipe)
-        seen = image_view(image, view, self.recipe.crop)
-        return seen, label_view(labels, view, self.recipe.crop, self.recipe.label_stride), name
+        recipe = self.recipe.at(self.epoch)
+        view = draw(rng, size, recipe.resolution or size, recipe)
+        return image_view(image, view, recipe.crop), label_view(labels, view, recipe.crop, recipe.label_stride), name
 
     @cached_property
     def _rare(self) -> NDArray[np.uint8]:
@@ -263,7 +263,7 @@ def shared_memory() -> int | None:
 
 def shared_memory_is_small(recipe: Recipe) -> bool:
     """Whether batches of this size would not fit, as with Docker's 64 MB: the kernel then kills whoever writes there."""
-    height, width = recipe.crop
+    height, width = recipe.at(recipe.epochs - 1).crop
     ahead = recipe.workers * 2 + 1  # batches: what PyTorch loads in advance, and the one in use
     needed = ahead * recipe.batch * height * width * (3 + 1)
     free = shared_memory()

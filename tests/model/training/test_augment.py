@@ -135,3 +135,11 @@ def test_what_is_rare_has_less_than_half_of_an_equal_share(monkeypatch: pytest.M
     views = Segmentation(Recipe(str(rectangles)), [open_dataset(rectangles, "train")])
     monkeypatch.setattr(Segmentation, "shares", lambda self: np.array([0.6, 0.13, 0.12, 0.15]))
     assert views._rare.tolist() == [2]
+
+
+def test_views_are_as_large_as_their_epoch_has_them(rectangles: Path) -> None:
+    recipe = Recipe(str(rectangles), epochs=4, crop=(64, 64), closing=0.25, closing_crop=(96, 128), label_stride=2)
+    seen = Segmentation(recipe, [open_dataset(rectangles, "train")])
+    for epoch, size in ((0, (64, 64)), (2, (64, 64)), (3, (96, 128))):
+        image, target, _ = seen[epoch, 0]
+        assert image.shape == (*size, 3) and target.shape == (size[0] // 2, size[1] // 2)

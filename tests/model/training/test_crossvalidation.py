@@ -75,6 +75,14 @@ def test_all_of_it_can_be_trained_on_and_then_nothing_is_chosen(recipe: Recipe, 
     assert not (tmp_path / "best.safetensors").exists()
     kept = load(tmp_path / "final.safetensors")
     assert kept.temperature == (1.5, 2.0) and len(kept.balanced) == 4
+    Trainer(replace(whole, temperature=(1.2, 1.3)), tmp_path, CPU, resume=True).run()
+    later = load(tmp_path / "final.safetensors")
+    assert later.temperature == (1.2, 1.3), "found when the run had begun"
+    assert later.balanced == kept.balanced
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(kept.network.parameters(), later.network.parameters(), strict=True)
+    )
 
 
 def test_settings_are_compared_and_a_killed_command_goes_on(

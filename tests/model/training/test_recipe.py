@@ -59,6 +59,11 @@ def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> N
         ("seed=9223372036854775808", r"seed is .*expected from 0 up to, not including, 2\*\*63"),
         ("crop=[512, 16385]", "crop is .*expected both from 64 to 16384"),
         ("resolution=[99999, 512]", "resolution is .*expected both from 64 to 16384"),
+        ("closing=1", "closing is 1.0; expected from 0 up to, not including, 1"),
+        ("closing=0.1", "closing_crop is None; expected height, width if closing is not 0, else null"),
+        ("closing_crop=512x512", r"closing_crop is \(512, 512\); expected height, width if closing is not 0"),
+        ("closing_crop=8x512", "closing_crop is .*expected both from 64 to 16384"),
+        ("closing_scales=2,1", "closing_scales is"),
         ("batch=1", "2 or more, for batch norm"),
         ("data=", "data is None; expected text"),
         ("epochs", "is not key=value"),
@@ -88,8 +93,16 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
 
 def test_fields_that_make_another_run_are_told_from_those_that_do_not() -> None:
     recipe = Recipe("/x")
-    assert recipe.differing(Recipe("/x", workers=4, threads=1)) == []
+    assert recipe.differing(Recipe("/x", workers=4, threads=1, temperature=(1.2, 1.3))) == []
     assert recipe.differing(Recipe("/x", epochs=2, seed=1)) == ["seed", "epochs"]
+
+
+def test_the_last_epochs_can_see_larger_crops() -> None:
+    recipe = Recipe("/x", epochs=20, crop=(64, 96), closing=0.1, closing_crop=(128, 192), closing_scales=(0.7, 1.3))
+    assert {recipe.at(epoch).crop for epoch in range(18)} == {(64, 96)}
+    assert {(recipe.at(epoch).crop, recipe.at(epoch).scales) for epoch in (18, 19)} == {((128, 192), (0.7, 1.3))}
+    assert Recipe("/x", epochs=2, closing=0.5, closing_crop=(128, 192)).at(1).scales == (0.5, 2.0)
+    assert Recipe("/x").at(999) == Recipe("/x")
 
 
 def test_lists_and_names_as_users_write_them() -> None:

@@ -68,6 +68,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_for_bit_the_same(rectangle
         *SMALL,
         "workers=0",
         "ema=0.9",
+        "closing=0.25",
+        "closing_crop=96x128",
     ]
 
     def start(folder: str) -> subprocess.Popen[bytes]:
