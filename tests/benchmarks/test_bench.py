@@ -232,21 +232,10 @@ def test_batches_count_every_frame(command: Command, exported: Exported) -> None
 
 def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported) -> None:
     """Its idle threads used to spin through our turns: forward took twice as long with --baseline as without."""
-    forward = {}
-    for arguments in ([], ["--baseline"]):
-        times = []
-        for _ in range(2):
-            done = command(
-                "fastscnn-bench",
-                exported(resolution=(360, 480)),
-                "--burn-in",
-                5,
-                "--frames",
-                15,
-                *arguments,
-                "--json",
-                "-",
-            )
+    forward: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(3):  # in turns: other tests run beside them
+        for baseline, times in forward.items():
+            words = ["--burn-in", 5, "--frames", 15, *(["--baseline"] if baseline else []), "--json", "-"]
+            done = command("fastscnn-bench", exported(resolution=(360, 480)), *words)
             times.append(json.loads(done.stdout)["stages"]["forward"]["median"])
-        forward[bool(arguments)] = min(times)
-    assert forward[True] < 1.6 * forward[False]
+    assert min(forward[True]) < 1.6 * min(forward[False])

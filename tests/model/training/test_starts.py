@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -189,8 +190,9 @@ def test_a_killed_worker_is_one_sentence(own: Path, tmp_path: Path) -> None:
         """The first worker of the second epoch or later."""
         while process.poll() is None:
             if (tmp_path / "run" / "last.pt").exists():
-                for child in psutil.Process(process.pid).children():
-                    child.send_signal(signal.SIGKILL)
+                with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                    for child in psutil.Process(process.pid).children():
+                        child.send_signal(signal.SIGKILL)
             time.sleep(0.02)
 
     killer = threading.Thread(target=kill)
