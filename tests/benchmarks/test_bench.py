@@ -230,12 +230,13 @@ def test_batches_count_every_frame(command: Command, exported: Exported) -> None
     assert 0.3 < ratios[-1] < 2.5, f"four frames counted as one would be four times as slow: {ratios}"
 
 
-def test_the_baseline_does_not_slow_us_down(command: Command, exported: Exported) -> None:
-    """Its idle threads used to spin through our turns: forward took twice as long with --baseline as without."""
-    forward: dict[bool, list[float]] = {False: [], True: []}
-    for _ in range(3):  # in turns: other tests run beside them
-        for baseline, times in forward.items():
-            words = ["--burn-in", 5, "--frames", 15, *(["--baseline"] if baseline else []), "--json", "-"]
-            done = command("fastscnn-bench", exported(resolution=(360, 480)), *words)
-            times.append(json.loads(done.stdout)["stages"]["forward"]["median"])
-    assert min(forward[True]) < 1.6 * min(forward[False])
+def test_the_baseline_does_not_slow_us_down(exported: Exported) -> None:
+    """Its idle threads used to spin through our turns: by default 40 ms of processor in 100 ms, and our frames took twice as long."""
+    baseline = InGraph(exported(resolution=(360, 480)), 2)
+    frame, spent = Street(360, 480).frame(0)[0], []
+    for _ in range(5):
+        baseline(frame)
+        began = time.process_time()
+        time.sleep(0.1)
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.01
