@@ -114,7 +114,7 @@ def _readback(
 
 def _entries(text: str) -> Sequence[Mapping[str, Any]]:
     try:
-        layers = json.loads(text)["Layers"]
+        layers = json.loads(text, strict=False)["Layers"]  # 8.6 does not escape the separators in its metadata
     except (ValueError, KeyError, TypeError) as error:
         raise BuildError(
             f"TensorRT's EngineInspector gave no layers ({error}), so the precision cannot be checked"

@@ -214,7 +214,9 @@ class StandIn:
             self.does.opened_on = getattr(runtime, "DLA_core", None)
             content = json.loads(plan)
             by_name = {name: (dtype, shape, mode) for name, dtype, shape, mode in content["tensors"]}
-            inspector = Thing(self, "EngineInspector", get_engine_information=lambda kind: json.dumps(content))
+            # 8.6.0 on a GPU does not escape the separators of its metadata, as JSON wants it.
+            words = json.dumps({"Layers": content["Layers"]}).replace("\\u001e", "\x1e")
+            inspector = Thing(self, "EngineInspector", get_engine_information=lambda kind: words)
             modes = self.TensorIOMode  # type: ignore[attr-defined]
             return Thing(
                 self,
