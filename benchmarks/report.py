@@ -34,11 +34,12 @@ _ALIKE = (
 )
 
 
-def describe_model(artifact: Artifact) -> str:
+def describe_model(artifact: Artifact, precision: str | None = None) -> str:
+    """In one line; an engine's precision can be another than its model's was meant to be."""
     weights = "trained weights" if artifact.trained else "random weights"
     network = "" if artifact.network == "Fast-SCNN" else f"{artifact.network}, "
     return (
-        f"{network}{artifact.head} head, {artifact.precision}, {artifact.input} input, height={artifact.height} width={artifact.width} "
+        f"{network}{artifact.head} head, {precision or artifact.precision}, {artifact.input} input, height={artifact.height} width={artifact.width} "
         f"batch={artifact.batch}, {len(artifact.classes)} classes ({artifact.class_set}), {weights}"
     )
 

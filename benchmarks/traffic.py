@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..runtime.artifacts.artifact import Artifact
 
-_BYTES = {"fp16": 2, "fp32": 4, "mixed": 4}
+_BYTES = {"int8": 1, "fp16": 2, "mixed": 2, "fp32": 4}  # where layers differ that of most: a floor must not be too high
 _EXPANSION, _BOTTLENECKS = 6, ((64, 3, 2), (96, 3, 2), (128, 3, 1))  # as in fastscnn.model.network, which needs torch
 _BINS = (1, 2, 3, 6)
 

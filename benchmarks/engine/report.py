@@ -49,7 +49,7 @@ def measure(
     rate = timing.copy_rate(backend)
     least = timing.floor(backend, rate)
     report: Report = {
-        "description": describe_model(segmenter.artifact),
+        "description": describe_model(segmenter.artifact, segmenter.precision),
         "device": segmenter.device,
         "precision": backend.description.precision,
         "memory": backend.memory,

@@ -120,8 +120,7 @@ def copy_rate(backend: TensorRTBackend, size: int = _COPIED) -> float:
 
 def floor(backend: TensorRTBackend, rate: float) -> dict[str, float]:
     """The least time of a frame's forward run, were it to move the network's own activations as fast as a copy does."""
-    precision = "fp16" if backend.description.precision == "fp16" else "fp32"
-    moved = activation_bytes(backend.artifact, precision)
+    moved = activation_bytes(backend.artifact, backend.description.precision)
     return {"bytes": moved, "copy_bytes_per_second": rate, "milliseconds": moved / rate * 1e3}
 
 

@@ -62,8 +62,9 @@ def test_the_floor_at_the_papers_resolution(exported: Exported) -> None:
     paper = dataclasses.replace(artifact_of(exported("cls")), height=1024, width=2048)
     assert round(traffic.activation_bytes(paper, "fp16") / 1e6) == 457
     assert traffic.activation_bytes(paper, "fp32") == 2 * traffic.activation_bytes(paper, "fp16")
-    backend: Any = SimpleNamespace(artifact=paper, description=SimpleNamespace(precision="fp16"))
-    assert engine_timing.floor(backend, 4.57e12)["milliseconds"] == pytest.approx(0.1, rel=1e-2)
+    for precision, expected in (("fp16", 0.1), ("mixed", 0.1), ("fp32", 0.2), ("int8", 0.05)):
+        backend: Any = SimpleNamespace(artifact=paper, description=SimpleNamespace(precision=precision))
+        assert engine_timing.floor(backend, 4.57e12)["milliseconds"] == pytest.approx(expected, rel=1e-2)
 
 
 def test_layers_get_their_modules() -> None:
@@ -191,6 +192,19 @@ def test_the_command_on_an_engine(
     assert "is no baseline" in capsys.readouterr().err
     assert bench.main([str(exported("cls")), "--layers"]) == 2
     assert "--layers is for engines" in capsys.readouterr().err
+
+
+def test_an_engine_that_kept_some_layers_wide_is_not_called_by_what_was_asked_for(
+    standin: StandInGpu, exported: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_timing.copy_rate, "__defaults__", (1 << 16,))
+    engine = standin.engine(exported("cls"))
+    side = engine.with_name(engine.name + ".json")
+    description = json.loads(side.read_text())
+    description["engine"]["precision"] = "mixed"
+    side.write_text(json.dumps(description))
+    assert bench.main([str(engine), "--burn-in", "0", "--frames", "1"]) == 0
+    assert "cls head, mixed, uint8 input" in capsys.readouterr().out
 
 
 def test_a_baseline_that_says_something_else_is_not_compared(
