@@ -81,6 +81,7 @@ class Recipe:
     hue: float = 0.0  # turn by up to x of the whole circle
     gamma: float = 0.0  # exponent from 1 / (1 + x) to 1 + x
     shadow: float = 0.0  # how often a part lies in a soft shadow
+    rain: float = 0.0  # how often a view has bright streaks of it
     blur: float = 0.0  # how often a view is out of focus or moved
     noise: float = 0.0  # standard deviation from 0 to x of the whole range
     jpeg: float = 0.0  # how often a view has been a JPEG of low quality
@@ -253,7 +254,7 @@ _USUAL = {
 }  # fmt: skip
 _RESIZE = ("scales", "closing_scales")
 _COLOUR = ("brightness", "contrast", "channel_noise")
-_SHARES = ("paste", "mix", "saturation", "shadow", "blur", "jpeg")
+_SHARES = ("paste", "mix", "saturation", "shadow", "rain", "blur", "jpeg")
 _OF_SEGMENTATION = (
     "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
     "balance", "closing",

@@ -16,13 +16,23 @@ from fastscnn.model.training.camera import (
     curved,
     grained,
     moved,
+    rained,
     seen_by_camera,
     shadowed,
     tinted,
 )  # fmt: skip
 from fastscnn.model.training.samples import Segmentation
 
-FIELDS = {"gamma": 0.5, "saturation": 0.5, "hue": 0.1, "blur": 1.0, "noise": 0.1, "jpeg": 1.0, "shadow": 1.0}
+FIELDS = {
+    "gamma": 0.5,
+    "saturation": 0.5,
+    "hue": 0.1,
+    "blur": 1.0,
+    "noise": 0.1,
+    "jpeg": 1.0,
+    "shadow": 1.0,
+    "rain": 1.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +84,19 @@ def test_noise_has_its_deviation_and_blur_its_width() -> None:
         spread.any(axis=1)
     ).tolist() == [20]
     assert blurred(point, 1.5).max() < 40
+
+
+def test_rain_falls_the_way_it_is_told_and_brightens_what_is_dark() -> None:
+    dark, bright = (np.full((200, 300, 3), level, np.uint8) for level in (40, 230))
+    assert np.array_equal(rained(dark, 0, 20.0, 0.0, 0.8, 1), dark)
+    assert np.abs(rained(bright, 300, 20.0, 0.0, 0.8, 1).astype(int) - 230).max() <= 1, "as bright as a drop"
+    for degrees in (0.0, 25.0, -25.0):
+        wet = rained(dark, 150, 40.0, degrees, 0.8, 1)[..., 0].astype(np.float32) - 40
+        assert 0.02 < (wet > 20).mean() < 0.3 and wet.min() >= -1
+        across, down = cv2.Sobel(wet, cv2.CV_32F, 1, 0), cv2.Sobel(wet, cv2.CV_32F, 0, 1)
+        lean = 0.5 * np.arctan2(2 * (across * down).mean(), (across**2 - down**2).mean())  # of the gradient, off level
+        assert np.rad2deg(lean) == pytest.approx(-degrees, abs=4)
+    assert (rained(dark, 150, 40.0, 0.0, 0.3, 1).mean() - 40) < (rained(dark, 150, 40.0, 0.0, 0.8, 1).mean() - 40)
 
 
 def test_a_shadow_is_dark_inside_and_nothing_outside(image: np.ndarray) -> None:
