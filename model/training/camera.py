@@ -16,14 +16,10 @@ from .recipe import Recipe
 
 _GRAIN = 1 << 21  # values of noise that are drawn once; pictures take theirs from a place in them
 _LUMA = np.array([0.114, 0.587, 0.299])  # of B, G, R (ITU-R BT.601)
-_RAIN = 230  # how bright a drop is that hides everything
+_RAIN = 230  # level of a drop that hides everything
 _SOFT = 8  # pixels of the picture for one of a shadow's mask
-_DROPS, _FALL, _LEAN, _LIGHT = (
-    (0.0003, 0.004),
-    (8, 40),
-    (-25, 25),
-    (0.3, 0.9),
-)  # a pixel, pixels, degrees, share of white
+_DROPS, _FALL = (0.0003, 0.004), (8, 40)  # of rain: how many for a pixel, their length in pixels
+_LEAN, _OPACITY = (-25, 25), (0.3, 0.9)  # degrees from upright, share of what is behind a drop that it hides
 _SIGMAS, _LENGTHS, _QUALITIES = (0.4, 2.0), (3, 13), (15, 90)  # of blur in pixels, of motion in pixels, of JPEG
 
 
@@ -39,9 +35,8 @@ def seen_by_camera(image: Frame, rng: np.random.Generator, recipe: Recipe) -> Fr
         image = curved(image, (1 + recipe.gamma) ** rng.uniform(-1, 1))
     if recipe.rain and rng.random() < recipe.rain:
         drops = round(rng.uniform(*_DROPS) * image.shape[0] * image.shape[1])
-        image = rained(
-            image, drops, rng.uniform(*_FALL), rng.uniform(*_LEAN), rng.uniform(*_LIGHT), int(rng.integers(2**31))
-        )
+        length, lean, opacity = (rng.uniform(*span) for span in (_FALL, _LEAN, _OPACITY))
+        image = rained(image, drops, length, lean, opacity, int(rng.integers(2**31)))
     if recipe.blur and rng.random() < recipe.blur:
         if rng.random() < 0.5:
             image = blurred(image, rng.uniform(*_SIGMAS))
@@ -81,8 +76,8 @@ def curved(image: Frame, exponent: float) -> Frame:
     return np.asarray(cv2.LUT(image, np.rint(table).astype(np.uint8)), np.uint8)
 
 
-def rained(image: Frame, drops: int, length: float, degrees: float, light: float, seed: int) -> Frame:
-    """Streaks of rain, that many, of about `length` pixels and `degrees` from upright, which hide a share `light` of what is behind."""
+def rained(image: Frame, drops: int, length: float, degrees: float, opacity: float, seed: int) -> Frame:
+    """Bright streaks of about `length` pixels, all falling at about `degrees` from upright; `opacity` from 0 to 1."""
     height, width = image.shape[:2]
     rng = np.random.default_rng(seed)
     turn = np.deg2rad(degrees + rng.normal(0, 2, drops))
@@ -90,7 +85,7 @@ def rained(image: Frame, drops: int, length: float, degrees: float, light: float
     begins = rng.random((drops, 2)) * (width, height + 2 * length) - (0, 2 * length)
     lines = np.rint(np.stack([begins, begins + fall], axis=1)).astype(np.int32)
     mask = np.zeros((height, width), np.uint8)
-    cv2.polylines(mask, list(lines), False, round(255 * light), 1, cv2.LINE_AA)
+    cv2.polylines(mask, list(lines), False, round(255 * opacity), 1, cv2.LINE_AA)
     hidden = cv2.merge([cv2.GaussianBlur(mask, (3, 3), 0)] * 3)
     behind = cv2.multiply(image, 255 - hidden, scale=1 / 255)
     return np.asarray(cv2.addWeighted(behind, 1, hidden, _RAIN / 255, 0), np.uint8)
