@@ -45,7 +45,7 @@ class Checkpoint:
     classes: ClassSet
     mean: tuple[float, float, float] = MEAN  # RGB, of pixels scaled to 0-1
     std: tuple[float, float, float] = STD
-    resolution: tuple[int, int] | None = None  # height, width that training saw whole images at; None: as they are
+    resolution: tuple[int, int] | None = None  # height, width that whole images were evaluated at; None: as they are
     digest: str = "random"  # sha256 of the file, or "random" where there was none
     balanced: tuple[
         float, ...

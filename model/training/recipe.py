@@ -87,6 +87,7 @@ class Recipe:
     jpeg: float = 0.0  # how often a view has been a JPEG of low quality
 
     evaluate_every: int = 5  # epochs
+    evaluate_at: tuple[int, int] | None = None  # height, width then, and in the result; null: resolution
     device: Literal["auto", "cuda", "cpu"] = "auto"
     amp: bool = True  # float16 with gradient scaling, on a GPU
     bfloat16: bool = False  # on CPUs that multiply it; on a GPU that does in place of float16
@@ -127,6 +128,7 @@ class Recipe:
             ("street", self.street >= 0, "0 or more"),
             ("seed", 0 <= self.seed < 2**63, "from 0 up to, not including, 2**63"),
             ("resolution", self.resolution is None or _sides(self.resolution), side),
+            ("evaluate_at", self.evaluate_at is None or _sides(self.evaluate_at), side),
             ("crop", _sides(self.crop), side),
             ("label_stride", self.label_stride in (1, 2, 4, 8), "1, 2, 4 or 8"),
             *(
@@ -235,7 +237,7 @@ def _number(text: str) -> int | float | str:
 
 _AS_IN = {
     "crop": "512x1024", "closing_crop": "512x1024", "resolution": "512x1024", "scales": "0.5,2", "closing_scales": "0.5,2",
-    "temperature": "1.2,1.4",
+    "evaluate_at": "512x1024", "temperature": "1.2,1.4",
 }  # fmt: skip
 
 
@@ -257,7 +259,7 @@ _COLOUR = ("brightness", "contrast", "channel_noise")
 _SHARES = ("paste", "mix", "saturation", "shadow", "rain", "blur", "jpeg")
 _OF_SEGMENTATION = (
     "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
-    "balance", "closing",
+    "balance", "closing", "evaluate_at",
 )  # fmt: skip
 
 

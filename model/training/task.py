@@ -147,7 +147,7 @@ class SegmentationTask(Task):
         return Checkpoint(
             network,
             self.views.classes,
-            resolution=self._recipe.resolution or self._stored,
+            resolution=self._recipe.evaluate_at or self._recipe.resolution or self._stored,
             balanced=self._balanced,
             temperature=self._recipe.temperature,
         )

@@ -64,6 +64,7 @@ def test_texts_win_over_the_file_and_a_recipe_survives_yaml(tmp_path: Path) -> N
         ("closing_crop=512x512", r"closing_crop is \(512, 512\); expected height, width if closing is not 0"),
         ("closing_crop=8x512", "closing_crop is .*expected both from 64 to 16384"),
         ("closing_scales=2,1", "closing_scales is"),
+        ("evaluate_at=32x96", "evaluate_at is .*expected both from 64 to 16384"),
         ("batch=1", "2 or more, for batch norm"),
         ("data=", "data is None; expected text"),
         ("epochs", "is not key=value"),

@@ -137,6 +137,9 @@ def test_the_resolution_stands_in_the_weights(own: Path, tmp_path: Path, command
     assert checkpoint.load(tmp_path / "runs" / "own" / "best.safetensors").resolution == (96, 96)
     done = command("fastscnn-export", "--head", "cls", "--checkpoint", "runs/own/best.safetensors")
     assert (done.returncode, done.stdout) == (0, "fastscnn-cls-96x96.onnx\n"), done.stderr
+    done = command("fastscnn-train", "own/recipe.yaml", "epochs=1", "evaluate_at=64x80", "-o", "smaller")
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(tmp_path / "smaller" / "best.safetensors").resolution == (64, 80)
     checkpoint.save(tmp_path / "plain.safetensors", checkpoint.untrained(checkpoint.CLASS_SETS["camvid"]))
     for arguments, says in (
         (["--checkpoint", "plain.safetensors"], "does not say at which resolution"),
