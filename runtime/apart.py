@@ -22,11 +22,13 @@ class UnansweredError(Exception):
 
     Attributes:
         note: what it told last that it was about to do; "" where it told nothing.
+        died: the process ended before it could answer, which may pass; what raised or hung will again.
     """
 
-    def __init__(self, message: str, note: str = "") -> None:
+    def __init__(self, message: str, note: str = "", died: bool = False) -> None:
         super().__init__(message)
         self.note = note
+        self.died = died
 
 
 def call(function: str, patience: float, **about: Any) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def call(function: str, patience: float, **about: Any) -> dict[str, Any]:
         if "failed" in told:
             raise UnansweredError(told["failed"])
         return told
-    raise UnansweredError(reason_of(done), _told(done.stdout, _NOTE))
+    raise UnansweredError(reason_of(done), _told(done.stdout, _NOTE), died=True)
 
 
 def reason_of(done: subprocess.CompletedProcess[bytes]) -> str:

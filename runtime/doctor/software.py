@@ -122,7 +122,7 @@ def engines() -> Iterator[Finding]:
             yield _absent(module, name, words.format(install.command(extra)))
             continue
         try:
-            told = _told(module)
+            told, once = _told_in_two_tries(module)
         except UnansweredError as error:
             broken.add(module)
             package = module.partition(".")[0].replace("_", "-")
@@ -135,6 +135,9 @@ def engines() -> Iterator[Finding]:
         if module == "tensorrt" and not _TENSORRT[0] <= look.numbers(told) < _TENSORRT[1]:
             remedy = "Install a version from 8.5 to 11"
             yield Finding("engines", name, WARNING, f"{told}, which this project was not made for", remedy)
+        elif once:
+            remedy = "Look at memory and at limits of processes (ulimit -a); if it comes again, install another version"
+            yield Finding("engines", name, WARNING, f"{told}, at the second try; at the first, {once}", remedy)
         else:
             yield Finding("engines", name, OK, told)
     yield from _verdict(usable, broken)
@@ -168,6 +171,16 @@ def _verdict(usable: set[str], broken: set[str]) -> Iterator[Finding]:
     elif gpu and not tensorrt and not {"tensorrt", "tensorrt_rtx"} & broken:
         remedy = "Install pycuda and TensorRT: see the table of extras in the README"
         yield Finding("engines", "GPU", WARNING, f"{gpu['name']} has no TensorRT, and stays idle", remedy)
+
+
+def _told_in_two_tries(module: str) -> tuple[str, str]:
+    """What an engine tells, and why not at once: a machine that is short of memory or threads ends a process, not the next."""
+    try:
+        return _told(module), ""
+    except UnansweredError as error:
+        if not error.died:
+            raise
+        return _told(module), str(error)
 
 
 def _told(module: str) -> str:

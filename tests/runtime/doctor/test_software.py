@@ -111,6 +111,22 @@ def test_tensorrt_outside_of_a_plain_venv(root: Callable[..., Path], asked: Call
     assert "--system-site-packages" in finding.remedy
 
 
+def test_an_engine_whose_process_died_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that got no thread or no memory on a busy machine: models run here, and it is told."""
+    package = tmp_path / "onnxruntime"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        f"import pathlib, sys\nmark = pathlib.Path({str(tmp_path / 'tried')!r})\n"
+        "if not mark.exists():\n    mark.touch()\n    sys.exit('no thread')\n"
+        "__version__ = '1.23.2'\ndef get_available_providers():\n    return ['CPUExecutionProvider']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(software, "_ENGINES", {"onnxruntime": software._ENGINES["onnxruntime"]})
+    (finding,) = software.engines()
+    assert finding.status == WARNING
+    assert finding.found == "1.23.2 with CPU, at the second try; at the first, it ends the process (no thread)"
+
+
 @pytest.mark.parametrize("module", ["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"])
 def test_what_is_installed_and_crashes_is_not_to_be_installed(
     asked: Callable[..., None], monkeypatch: pytest.MonkeyPatch, module: str
