@@ -156,13 +156,14 @@ def cross_validate(
             )
             log.info("%s, without %s", name, run.holdout)
             place = folder / _slug(name) / fold
+            finished = (place / _RESULT).exists()  # nothing new to write, and the tables' temperatures take seconds each
             try:
                 done.folds.append(_run(run, place, machine, drives))
             except TrainingError as error:
                 found[-1] = replace(done, failure=str(error))
                 log.warning("%s: %s", name, error)
                 break
-            if machine.main:
+            if machine.main and not finished:
                 _write(folder, recipe, found)
     if machine.main:
         _write(folder, recipe, found)
