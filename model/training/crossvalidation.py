@@ -156,7 +156,7 @@ def cross_validate(
             )
             log.info("%s, without %s", name, run.holdout)
             place = folder / _slug(name) / fold
-            finished = (place / _RESULT).exists()  # nothing new to write, and the tables' temperatures take seconds each
+            finished = (place / _RESULT).exists()  # then there is nothing new for the tables, which take seconds
             try:
                 done.folds.append(_run(run, place, machine, drives))
             except TrainingError as error:
