@@ -64,13 +64,13 @@ def test_bfloat16_passes_the_gate_of_fp16_with_room(whole: Path, scenes: list[np
     path = whole
     ours, theirs = OpenVinoBackend(path, "openvino-bf16"), OnnxRuntimeBackend(path, "cpu")
     assert ours.precision == "bf16"
-    for scene, most in zip(scenes, (0.002, 0.002, 0.01), strict=True):  # the last is no street, and full of ties
+    for scene in scenes:
         expected = theirs.logits(scene[None])[0]
         difference = agreement.share(ours.logits(scene[None])[0], expected)
         assert 1e-4 < difference < 0.8 * agreement.REDUCED, "0 would mean that it computes in float32"
         differing = ours.run(scene[None]).labels[0] != theirs.run(scene[None]).labels[0]
         assert not np.any(differing & agreement.clear(expected, SIZE, agreement.REDUCED))
-        assert differing.mean() < most
+        assert differing.mean() < 0.005
 
 
 @pytest.mark.parametrize(
