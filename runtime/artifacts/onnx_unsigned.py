@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Collection
 
 from .onnx_graph import Node, read_node, read_nodes
 from .onnx_wire import field, fields, name_of, packed
@@ -23,8 +24,9 @@ def unsigned(model: bytes) -> bytes:
     behind a ReLU 0 does, which makes the ReLU a part of the rounding and lets the same steps reach twice as far.
 
     Each quantiser and what reads it get a zero point of their own: in files that another tool has touched, many share one
-    constant. Where such a tool put something between the two, the graph stays signed, as TensorRT reads it: slower, and
-    with other roundings.
+    constant. So do the weights, which processors without VNNI want unsigned: ONNX Runtime 1.32 converts a shared constant
+    twice there and fails. Where such a tool put something between the two, the graph stays signed, as TensorRT reads it:
+    slower, and with other roundings.
     """
     return b"".join(
         field(number, _unsigned_graph(value) if number == 7 and isinstance(value, memoryview) else value)
@@ -35,19 +37,20 @@ def unsigned(model: bytes) -> bytes:
 def _unsigned_graph(graph: memoryview) -> bytes | memoryview:
     constants = _constants(graph)
     nodes = read_nodes(graph)
+    if not any(node.operator == "QuantizeLinear" for node in nodes):
+        return graph
     zeros = _zeros(nodes, constants)
     if not zeros:
-        if any(node.operator == "QuantizeLinear" for node in nodes):
-            log.warning(
-                "another tool put something between this file's quantisers: it runs as it stands, which is slower, and single "
-                "labels may differ from the original's"
-            )
-        return graph
+        log.warning(
+            "another tool put something between this file's quantisers: it runs as it stands, which is slower, and single "
+            "labels may differ from the original's"
+        )
     parts: list[bytes] = []
+    taken: set[str] = set()
     added: dict[str, bytes] = {}
     for number, value in fields(graph):
         part: int | memoryview | bytes = value
-        if number == 13:  # types of tensors within the graph, which other tools write down: no longer true
+        if number == 13 and zeros:  # types of tensors within the graph, which other tools write down: no longer true
             continue
         if number == 1 and isinstance(value, memoryview):
             node = read_node(value)
@@ -57,9 +60,26 @@ def _unsigned_graph(graph: memoryview) -> bytes | memoryview:
                     shape = _shape(constants[node.inputs[1]])
                     name = _free(f"{_NAME}.{zero}{'.' * len(shape)}", constants)
                     added[name] = _tensor(name, shape, zero)
-                    part = _with_zero(value, name)
+                    part = _with_input(value, 2, name)
+                elif node.operator == "DequantizeLinear" and node.inputs[0] in constants:
+                    part = _with_own(value, node, constants, taken, added)
         parts.append(field(number, part))
     return b"".join([*parts, *(field(5, tensor) for tensor in added.values())])
+
+
+def _with_own(
+    message: memoryview, node: Node, constants: dict[str, memoryview], taken: set[str], added: dict[str, bytes]
+) -> memoryview:
+    """The node that dequantises weights; those and their zero point are copied to `added` where another has `taken` them."""
+    for index in (0, 2):
+        name = node.inputs[index] if index < len(node.inputs) else ""
+        if name in taken:
+            own = _free(f"{name}.{len(added)}", {**constants, **added})
+            added[own] = _named(constants[name], own)
+            message = memoryview(_with_input(message, index, own))
+        elif name in constants:
+            taken.add(name)
+    return message
 
 
 def _constants(graph: memoryview) -> dict[str, memoryview]:
@@ -116,7 +136,7 @@ def _shape(tensor: memoryview) -> tuple[int, ...]:
     return tuple(side for number, value in fields(tensor) if number == 1 for side in packed(value))
 
 
-def _free(name: str, constants: dict[str, memoryview]) -> str:
+def _free(name: str, constants: Collection[str]) -> str:
     while name in constants:
         name += "'"
     return name
@@ -127,10 +147,15 @@ def _tensor(name: str, shape: tuple[int, ...], value: int) -> bytes:
     return dims + field(2, _UINT8) + field(8, name.encode()) + field(9, bytes([value]))
 
 
-def _with_zero(message: memoryview, zero: str) -> bytes:
-    """The node with another third input."""
+def _named(tensor: memoryview, name: str) -> bytes:
+    """The TensorProto under another name."""
+    return b"".join(field(number, value) for number, value in fields(tensor) if number != 8) + field(8, name.encode())
+
+
+def _with_input(message: memoryview, index: int, name: str) -> bytes:
+    """The node with another input there, counted from 0."""
     parts, inputs = [], 0
     for number, value in fields(message):
         inputs += number == 1
-        parts.append(field(number, zero.encode() if number == 1 and inputs == 3 else value))
+        parts.append(field(number, name.encode() if number == 1 and inputs == index + 1 else value))
     return b"".join(parts)

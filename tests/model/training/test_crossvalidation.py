@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastscnn.model.checkpoint import load
-from fastscnn.model.training import Recipe
+from fastscnn.model.training import Recipe, crossvalidation
 from fastscnn.model.training.crossvalidation import BASE, SHIPPED, as_markdown, cross_validate, read_settings
 from fastscnn.model.training.machine import Machine
 from fastscnn.model.training.parts import parts
@@ -121,6 +121,10 @@ def test_settings_are_compared_and_a_killed_command_goes_on(
     report = json.loads((place / "settings.json").read_text())
     assert report["smooth"]["mean_iou"].keys() == {"a", "b", "c"}
     assert report["runs away"]["failure"]
+    written: list[Path] = []
+    monkeypatch.setattr(crossvalidation, "_write", lambda folder, *_: written.append(folder))
+    cross_validate(recipe, {"smooth": settings["smooth"]}, place, CPU, groups=3, resume=True)
+    assert written == [place], "once at the end: six finished runs give no table news"
     with pytest.raises(UsageError, match=r"was trained with seed=0 \(now 1\)"):
         cross_validate(replace(recipe, seed=1), {}, place, CPU, groups=3, resume=True)
 
