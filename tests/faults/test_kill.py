@@ -114,7 +114,7 @@ def test_build(exported: Exported, tmp_path: Path) -> None:
 
 
 def test_training(rectangles: Path, tmp_path: Path) -> None:
-    """One run without an end, killed and resumed; how it goes on bit for bit is tested with the trainer."""
+    """One run without an end, killed and resumed; that it goes on bit for bit is tested in test_resume."""
     run = tmp_path / "run"
     recipe = ["batch=2", "crop=[64, 64]", "device=cpu", "threads=1", "workers=0", "evaluate_every=1", "epochs=100000"]
     job = ["cityscapes", f"data={rectangles}", *recipe, "-o", str(run), "--resume"]
