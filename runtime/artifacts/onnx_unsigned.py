@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 _UINT8, _INT8 = 2, 3  # TensorProto.DataType
 _BEHIND_RELU, _ELSEWHERE = 0, 128  # what stands for zero
 _NAME = "unsigned.zero"
+_LONGEST = 1 << 14  # bytes of a zero point that is copied: channels of a layer, and no file becomes gigabytes
 
 
 def unsigned(model: bytes) -> bytes:
@@ -69,17 +70,17 @@ def _unsigned_graph(graph: memoryview) -> bytes | memoryview:
 
 def _with_own(
     message: memoryview, node: Node, constants: dict[str, memoryview], taken: set[str], added: dict[str, bytes]
-) -> memoryview:
-    """The node that dequantises weights; those and their zero point are copied to `added` where another has `taken` them."""
-    for index in (0, 2):
-        name = node.inputs[index] if index < len(node.inputs) else ""
-        if name in taken:
-            own = _free(f"{name}.{len(added)}", {**constants, **added})
-            added[own] = _named(constants[name], own)
-            message = memoryview(_with_input(message, index, own))
-        elif name in constants:
-            taken.add(name)
-    return message
+) -> memoryview | bytes:
+    """The node that dequantises weights, with a copy of their zero point in `added` where another node has `taken` it."""
+    zero = node.inputs[2] if len(node.inputs) == 3 else ""
+    if zero not in constants or len(constants[zero]) > _LONGEST:
+        return message
+    if zero not in taken:
+        taken.add(zero)
+        return message
+    own = _free(f"{zero}.{len(added)}", constants, added)
+    added[own] = _named(constants[zero], own)
+    return _with_input(message, 2, own)
 
 
 def _constants(graph: memoryview) -> dict[str, memoryview]:
@@ -136,8 +137,8 @@ def _shape(tensor: memoryview) -> tuple[int, ...]:
     return tuple(side for number, value in fields(tensor) if number == 1 for side in packed(value))
 
 
-def _free(name: str, constants: Collection[str]) -> str:
-    while name in constants:
+def _free(name: str, *used: Collection[str]) -> str:
+    while any(name in names for names in used):
         name += "'"
     return name
 
