@@ -61,7 +61,7 @@ def _unsigned_graph(graph: memoryview) -> bytes | memoryview:
                     shape = _shape(constants[node.inputs[1]])
                     name = _free(f"{_NAME}.{zero}{'.' * len(shape)}", constants)
                     added[name] = _tensor(name, shape, zero)
-                    part = _with_input(value, 2, name)
+                    part = _with_zero(value, name)
                 elif node.operator == "DequantizeLinear" and node.inputs[0] in constants:
                     part = _with_own(value, node, constants, taken, added)
         parts.append(field(number, part))
@@ -80,7 +80,7 @@ def _with_own(
         return message
     own = _free(f"{zero}.{len(added)}", constants, added)
     added[own] = _named(constants[zero], own)
-    return _with_input(message, 2, own)
+    return _with_zero(message, own)
 
 
 def _constants(graph: memoryview) -> dict[str, memoryview]:
@@ -153,10 +153,10 @@ def _named(tensor: memoryview, name: str) -> bytes:
     return b"".join(field(number, value) for number, value in fields(tensor) if number != 8) + field(8, name.encode())
 
 
-def _with_input(message: memoryview, index: int, name: str) -> bytes:
-    """The node with another input there, counted from 0."""
+def _with_zero(message: memoryview, zero: str) -> bytes:
+    """The node with another third input."""
     parts, inputs = [], 0
     for number, value in fields(message):
         inputs += number == 1
-        parts.append(field(number, name.encode() if number == 1 and inputs == index + 1 else value))
+        parts.append(field(number, zero.encode() if number == 1 and inputs == 3 else value))
     return b"".join(parts)

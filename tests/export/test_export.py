@@ -1,8 +1,11 @@
 """Exports as a user makes them: what is in the file, and that nothing wrong is ever left on disk."""
 
 import logging
+import os
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,6 +214,31 @@ def test_function_refuses_unknown_names() -> None:
         export("cls", (64, 64), classes="canvid")
     with pytest.raises(UsageError, match="height=32"):
         export("cls", (32, 64))
+
+
+def test_killed_export_leaves_the_old_file(tmp_path: Path) -> None:
+    """Killed in the very moment of writing: a watcher waits for the temporary file and strikes at once."""
+    target = tmp_path / "m.onnx"
+    target.write_bytes(b"the old one")
+    program = Path(sys.executable).with_name("fastscnn-export")
+    arguments = [program, "--head", "cls", "--res", "64x64", "-o", target]
+    struck = 0
+    for _ in range(4):
+        running = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while running.poll() is None and not list(tmp_path.glob(".m.*")):
+            pass
+        if running.poll() is None:
+            os.kill(running.pid, signal.SIGKILL)
+            struck += 1
+        running.wait()
+        data = target.read_bytes()
+        if data != b"the old one":
+            assert onnx_file.artifact(data, "m").height == 64
+            onnx.checker.check_model(onnx.load_from_string(data))
+        for leftover in tmp_path.glob(".m.*"):
+            leftover.unlink()
+        target.write_bytes(b"the old one")
+    assert struck, "never met the moment of writing"
 
 
 def test_float16_that_overflows_is_refused_by_layer(tmp_path: Path) -> None:
