@@ -40,8 +40,15 @@ def poly(step: int, steps: int, power: float, warmup: int = 0) -> float:
 
 
 def schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
-    steps, warmup = recipe.epochs * steps_per_epoch, recipe.warmup * steps_per_epoch
-    return LambdaLR(optimizer, lambda step: poly(step, steps, recipe.power, warmup))
+    """`poly` over all epochs, or over those of the opening and then, from the start, over the others."""
+    steps, warmup, opened = (n * steps_per_epoch for n in (recipe.epochs, recipe.warmup, recipe.opened))
+
+    def share(step: int) -> float:
+        if step < opened:
+            return poly(step, opened, recipe.power, warmup)
+        return poly(step - opened, steps - opened, recipe.power, warmup)
+
+    return LambdaLR(optimizer, share)
 
 
 def averaged(module: nn.Module, recipe: Recipe) -> AveragedModel | None:

@@ -68,6 +68,9 @@ class Recipe:
     crop: tuple[int, int] = (1024, 2048)  # height, width of what one step sees
     label_stride: int = 1  # the main loss is taken at every so many-th pixel of the crop
     scales: tuple[float, float] = (0.5, 2.0)  # random resize
+    opening: float = (
+        0.0  # share of the epochs, the first ones, that see drawn streets alone, at a schedule of their own
+    )
     closing: float = 0.0  # share of the epochs, the last ones, that see larger crops, nearer to whole images
     closing_crop: tuple[int, int] | None = None  # height, width there
     closing_scales: tuple[float, float] | None = None  # random resize there; null: as before
@@ -135,7 +138,15 @@ class Recipe:
                 (n, (x := getattr(self, n)) is None or 0.1 <= x[0] <= x[1] <= 10, "low, high from 0.1 to 10")
                 for n in _RESIZE
             ),
-            ("closing", 0 <= self.closing < 1, "from 0 up to, not including, 1"),
+            *(
+                (name, 0 <= getattr(self, name) < 1, "from 0 up to, not including, 1")
+                for name in ("opening", "closing")
+            ),
+            (
+                "opening",
+                self.opening + self.closing < 1 and self.opened < self.epochs,
+                "less than 1 together with closing, and an epoch or more after it",
+            ),
             ("closing_crop", self.closing_crop is None or _sides(self.closing_crop), side),
             (
                 "closing_crop",
@@ -214,6 +225,11 @@ class Recipe:
         """Plain values that YAML and JSON can hold; `of` reads them again."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    @property
+    def opened(self) -> int:
+        """How many epochs the opening takes."""
+        return round(self.opening * self.epochs)
+
     def at(self, epoch: int) -> Recipe:
         """The recipe with the crop and the resize of that epoch, counted from 0."""
         if epoch < self.epochs - round(self.closing * self.epochs) or not self.closing_crop:
@@ -259,7 +275,7 @@ _COLOUR = ("brightness", "contrast", "channel_noise")
 _SHARES = ("paste", "mix", "saturation", "shadow", "rain", "blur", "jpeg")
 _OF_SEGMENTATION = (
     "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
-    "balance", "closing", "evaluate_at",
+    "balance", "opening", "closing", "evaluate_at",
 )  # fmt: skip
 
 

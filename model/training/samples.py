@@ -32,6 +32,7 @@ from .recipe import Recipe
 log = logging.getLogger(__name__)
 
 SHARED_MEMORY = "/dev/shm"
+_STREETS, _STREET_HEIGHT = 400, 360  # that an opening shows, and at most: all of them stay in memory
 _MARGIN = 8 / 7  # ImageNet's usual 256 for a crop of 224: the short side before the crop
 Item = tuple[Tensor, Tensor, str]  # uint8 (H, W, 3) BGR; labels uint8 (h, w), or a class int64 (); name
 
@@ -61,17 +62,18 @@ class Views(Dataset[Item], ABC):
 
 
 class Segmentation(Views):
-    """A labelled data set, and drawn street frames after it."""
+    """A labelled data set, and drawn street frames after it; while the recipe's opening lasts, streets in place of all."""
 
     def __init__(self, recipe: Recipe, labelled: Sequence[datasets.Dataset]) -> None:
         super().__init__(recipe)
         self.classes: ClassSet = labelled[0].classes
         self._drawable = next((s.name for s in CLASS_SETS.values() if s.classes == self.classes.classes), "")
-        if recipe.street and not self._drawable:
-            raise UsageError(
-                f"street is {recipe.street}, but drawn streets have the classes of {' or '.join(CLASS_SETS)}, not of "
-                f"{self.classes.name}; expected street=0"
-            )
+        for name in ("street", "opening"):
+            if getattr(recipe, name) and not self._drawable:
+                raise UsageError(
+                    f"{name} is {getattr(recipe, name)}, but drawn streets have the classes of {' or '.join(CLASS_SETS)}, not of "
+                    f"{self.classes.name}; expected {name}=0"
+                )
         self._samples = [(dataset, sample) for dataset in labelled for sample in dataset.samples]
         self._room = recipe.cache << 20
         self._kept: dict[int, tuple[Frame, NDArray[np.uint8]]] = {}
@@ -121,18 +123,26 @@ class Segmentation(Views):
         return found / max(found.sum(), 1)
 
     def _read(self, index: int) -> tuple[Frame, NDArray[np.uint8], str]:
-        if index < len(self._samples):
-            dataset, sample = self._samples[index]
-            found = self._kept.get(index) or dataset.read(sample)
-            # The first that fit, and no more: what comes around once an epoch is gone before it is needed again.
-            if self._room > 0 and index not in self._kept:
-                self._room -= found[0].nbytes + found[1].nbytes
-                self._kept[index] = found
-            return *found, sample.name
-        place = index - len(self._samples)
-        if place not in self._streets:  # drawn once by each process; a street of its own for every frame
+        if self.epoch < self.recipe.opened:
             height, width = self.recipe.resolution or self.recipe.crop
-            street = Street(height, width, seed=self.recipe.seed + place, classes=self._drawable)
+            lower = min(height, _STREET_HEIGHT)
+            return self._street(self.recipe.street + index % _STREETS, (lower, max(1, width * lower // height)))
+        if len(self._streets) > self.recipe.street:
+            self._streets.clear()  # the opening is over
+        if index >= len(self._samples):
+            return self._street(index - len(self._samples), self.recipe.resolution or self.recipe.crop)
+        dataset, sample = self._samples[index]
+        found = self._kept.get(index) or dataset.read(sample)
+        # The first that fit, and no more: what comes around once an epoch is gone before it is needed again.
+        if self._room > 0 and index not in self._kept:
+            self._room -= found[0].nbytes + found[1].nbytes
+            self._kept[index] = found
+        return *found, sample.name
+
+    def _street(self, place: int, size: tuple[int, int]) -> tuple[Frame, NDArray[np.uint8], str]:
+        """Drawn once by each process; a street of its own for every place."""
+        if place not in self._streets:
+            street = Street(*size, seed=self.recipe.seed + place, classes=self._drawable)
             self._streets[place] = street.frame(17 * place)
         return *self._streets[place], f"street {place}"
 

@@ -84,7 +84,7 @@ class Trainer:
         if machine.world > 1 and machine.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         self._reduced = reduced_precision(recipe, machine.device)
-        if self._reduced and machine.device.type == "cpu":
+        if recipe.bfloat16 and machine.device.type == "cpu":  # where it is float32, too; other recipes stay as they are
             widen(module)
         self.module = module
         self._average = averaged(module, recipe)

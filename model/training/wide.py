@@ -1,4 +1,4 @@
-"""Layers that PyTorch trains slowly in bfloat16 on CPUs, computed in another way."""
+"""Layers that PyTorch trains slowly on CPUs, computed in another way."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from torch.nn import functional as F
 
 
 class WideConv2d(nn.Conv2d):
-    """A depthwise convolution whose image's gradient is computed in float32, or a dilated one as several that are not, under a CPU's autocast.
+    """A depthwise convolution that is trained as several that are not dilated, or in bfloat16 with its image's gradient in float32.
 
-    With a stride or a dilation oneDNN has no vectorised code for it in bfloat16, and its plain loops take up to eight times as
-    long as float32.
+    With a dilation oneDNN's gradient takes three times as long; with that or a stride there is no vectorised code for it in
+    bfloat16, and plain loops take up to eight times as long as float32. Without gradients it is the layer that it was.
     """
 
     def _conv_forward(self, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not torch.is_autocast_enabled("cpu") or bias is not None:
+        reduced = torch.is_autocast_enabled("cpu")
+        if not (reduced or torch.is_grad_enabled()) or bias is not None:
             return super()._conv_forward(image, weight, bias)
-        dtype = torch.get_autocast_dtype("cpu")
-        image, (down, across) = image.to(dtype), self.dilation
+        if reduced:
+            image = image.to(torch.get_autocast_dtype("cpu"))
+        down, across = self.dilation
         if down > 1 and self.padding == self.dilation and not (image.shape[2] % down or image.shape[3] % across):
             return undilated(image, weight, self.dilation)
+        if not reduced:
+            return super()._conv_forward(image, weight, bias)
         assert not isinstance(self.padding, str)
         return _Gradients.apply(  # type: ignore[no-untyped-call]
             image, weight, self.stride, self.padding, self.dilation, self.groups
