@@ -37,6 +37,7 @@ class Fate:
 
     def close(self) -> None:
         self._done.set()
+        self._thread.join(_GRACE)  # one that still asks the store while the interpreter ends aborts the process
 
     def shared(self, error: BaseException) -> NoReturn:
         """Raise `error` where it is the first of all; end quietly where it only follows from another's."""
