@@ -41,7 +41,7 @@ def poly(step: int, steps: int, power: float, warmup: int = 0) -> float:
 
 def schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
     """`poly` over all epochs, or over those of the opening and then, from the start, over the others."""
-    steps, warmup, opened = (n * steps_per_epoch for n in (recipe.epochs, recipe.warmup, recipe.opened))
+    steps, warmup, opened = (n * steps_per_epoch for n in (recipe.epochs, recipe.warmup, recipe.opening_epochs))
 
     def share(step: int) -> float:
         if step < opened:

@@ -68,9 +68,7 @@ class Recipe:
     crop: tuple[int, int] = (1024, 2048)  # height, width of what one step sees
     label_stride: int = 1  # the main loss is taken at every so many-th pixel of the crop
     scales: tuple[float, float] = (0.5, 2.0)  # random resize
-    opening: float = (
-        0.0  # share of the epochs, the first ones, that see drawn streets alone, at a schedule of their own
-    )
+    opening: float = 0.0  # share of the epochs, the first ones, that see drawn streets alone; the rate then begins anew
     closing: float = 0.0  # share of the epochs, the last ones, that see larger crops, nearer to whole images
     closing_crop: tuple[int, int] | None = None  # height, width there
     closing_scales: tuple[float, float] | None = None  # random resize there; null: as before
@@ -144,7 +142,7 @@ class Recipe:
             ),
             (
                 "opening",
-                self.opening + self.closing < 1 and self.opened < self.epochs,
+                self.opening + self.closing < 1 and self.opening_epochs < self.epochs,
                 "less than 1 together with closing, and an epoch or more after it",
             ),
             ("closing_crop", self.closing_crop is None or _sides(self.closing_crop), side),
@@ -226,8 +224,7 @@ class Recipe:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @property
-    def opened(self) -> int:
-        """How many epochs the opening takes."""
+    def opening_epochs(self) -> int:
         return round(self.opening * self.epochs)
 
     def at(self, epoch: int) -> Recipe:

@@ -123,7 +123,7 @@ class Segmentation(Views):
         return found / max(found.sum(), 1)
 
     def _read(self, index: int) -> tuple[Frame, NDArray[np.uint8], str]:
-        if self.epoch < self.recipe.opened:
+        if self.epoch < self.recipe.opening_epochs:
             height, width = self.recipe.resolution or self.recipe.crop
             lower = min(height, _STREET_HEIGHT)
             return self._street(self.recipe.street + index % _STREETS, (lower, max(1, width * lower // height)))

@@ -11,7 +11,6 @@ import torch
 from fastscnn.model.street import Street
 from fastscnn.model.training import Recipe
 from fastscnn.model.training.machine import Machine
-from fastscnn.model.training.optimisation import optimizer, poly, schedule
 from fastscnn.model.training.task import open_task
 from fastscnn.model.training.trainer import Trainer
 from fastscnn.runtime.errors import UsageError
@@ -46,17 +45,6 @@ def test_it_shows_streets_of_its_own_and_changes_nothing_after_itself(recipe: Re
     for index in range(len(theirs)):
         for one, other in zip(ours[2, index], theirs[2, index], strict=True):
             assert one == other if isinstance(one, str) else torch.equal(one, other)
-
-
-def test_its_schedule_is_a_whole_one_and_the_others_begin_anew(recipe: Recipe) -> None:
-    adamw = optimizer(torch.nn.Conv2d(3, 4, 1), recipe)
-    rates = schedule(adamw, recipe, steps_per_epoch=3)
-    seen = []
-    for _ in range(12):
-        seen.append(adamw.param_groups[0]["lr"])
-        adamw.step()
-        rates.step()
-    assert seen == pytest.approx([0.01 * poly(step, 6, 0.9, 3) for step in range(6)] * 2)
 
 
 @pytest.mark.parametrize("stopped", [1, 2])

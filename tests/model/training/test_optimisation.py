@@ -15,17 +15,25 @@ def test_poly_by_hand() -> None:
     assert poly(50, 100, 2.0, warmup=10) == pytest.approx(0.25)
 
 
-def test_the_optimiser_follows_the_schedule() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, [(1 - step / 10) ** 0.9 for step in range(10)]),
+        ({"opening": 0.5, "epochs": 4, "warmup": 1}, [poly(step, 10, 0.9, 5) for step in range(10)] * 2),
+    ],
+)
+def test_the_optimiser_follows_the_schedule(wanted: dict[str, float], expected: list[float]) -> None:
+    """That of an opening is a whole one, and the others begin anew."""
     layer = nn.Conv2d(3, 4, 1)
-    recipe = Recipe("/x", epochs=2, learning_rate=0.045)
+    recipe = Recipe.of({"data": "/x", "epochs": 2, "learning_rate": 0.045, **wanted})
     sgd = optimizer(layer, recipe)
     steps = schedule(sgd, recipe, steps_per_epoch=5)
     seen = []
-    for _ in range(10):
+    for _ in expected:
         seen.append(sgd.param_groups[0]["lr"])
         sgd.step()
         steps.step()
-    assert seen == pytest.approx([0.045 * (1 - s / 10) ** 0.9 for s in range(10)])
+    assert seen == pytest.approx([0.045 * share for share in expected])
     assert isinstance(sgd, torch.optim.SGD) and sgd.param_groups[0]["momentum"] == 0.9
 
 
