@@ -58,6 +58,7 @@ class Recipe:
     lovasz: float = 0.0  # weight of the Lovász soft-max loss, which stands for the mean IoU, beside cross-entropy
     ema: float = 0.0  # decay per step of the averaged weights, which are then the result; 0: no average
     balance: bool = False  # at the end: the last layer's biases to the best mean IoU on training images
+    rounded: bool = False  # before that: weights that bfloat16 holds exactly, so that engines have nothing to round
     temperature: tuple[float, float] = (
         1.0,
         1.0,
@@ -272,7 +273,7 @@ _COLOUR = ("brightness", "contrast", "channel_noise")
 _SHARES = ("paste", "mix", "saturation", "shadow", "rain", "blur", "jpeg")
 _OF_SEGMENTATION = (
     "street", "coarse", "holdout", "weights", "resolution", "class_weights", "smoothing", "teacher", "lovasz", "paste", "mix",
-    "balance", "opening", "closing", "evaluate_at",
+    "balance", "rounded", "opening", "closing", "evaluate_at",
 )  # fmt: skip
 
 

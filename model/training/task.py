@@ -28,6 +28,7 @@ from .check import expect_trainable
 from .parts import parts
 from .pretraining import Classifier, load_trunk
 from .recipe import Recipe
+from .rounding import round_weights
 from .samples import Classification, Segmentation, Views
 from .teacher import Teacher
 
@@ -129,13 +130,16 @@ class SegmentationTask(Task):
         }
 
     def finish(self, module: nn.Module, device: torch.device) -> str:
-        if not self._recipe.balance:
-            return ""
         assert isinstance(module, WithAuxiliaryHeads)
-        result = self._result(module)
-        self._balanced, before, after = balance(result, self._fine, device.type)
-        module.network.classifier.conv.load_state_dict(result.network.classifier.conv.state_dict())
-        return f"class biases moved: mean IoU {100 * before:.2f}% to {100 * after:.2f}% on training images"
+        result, said = self._result(module), []
+        if self._recipe.rounded:
+            round_weights(result)
+            said.append("weights rounded to what bfloat16 holds")
+        if self._recipe.balance:
+            self._balanced, before, after = balance(result, self._fine, device.type)
+            said.append(f"class biases moved: mean IoU {100 * before:.2f}% to {100 * after:.2f}% on training images")
+        module.network.load_state_dict(result.network.state_dict())
+        return "; ".join(said)
 
     def save(self, module: nn.Module, path: Path) -> None:
         checkpoint.save(path, self._result(module))
