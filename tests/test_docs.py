@@ -27,7 +27,8 @@ from fastscnn.runtime.media.sinks import VideoSink
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = (ROOT / "pyproject.toml").read_text()
-SHORT = ["epochs=1", "warmup=0", "batch=2", "workers=0", "street=0", "resolution=null", "crop=[64, 64]"]
+SIZES = ["resolution=null", "evaluate_at=null", "crop=[64, 64]"]
+SHORT = ["epochs=1", "warmup=0", "batch=2", "workers=0", "street=0", *SIZES]
 
 # Pages whose commands and programs have a test of their own; here our commands on them are parsed, and programs compiled.
 OWN = {
