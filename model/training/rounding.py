@@ -25,8 +25,7 @@ def round_weights(checkpoint: Checkpoint) -> None:
         if not isinstance(block, nn.Sequential) or not isinstance(conv, nn.Conv2d):
             continue
         scale = torch.ones(conv.out_channels, dtype=torch.float64)
-        if isinstance(bn := getattr(block, "bn", None), nn.BatchNorm2d):
-            assert bn.running_var is not None
+        if (bn := getattr(block, "bn", None)) is not None:  # of one process or of several
             scale = (bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()).cpu()
         folding = scale.view(-1, 1, 1, 1).expand(conv.weight.shape)
         if conv.in_channels == 3:
