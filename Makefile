@@ -8,7 +8,7 @@ COMPILED := $(wildcard runtime/decode/native/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .PHONY: demo test test-ros check format lint types audit docs pictures dist triton fuzz faults soak others parsers touched sbom clean
-.PHONY: test-floor test-newest test-robot test-machines arm64
+.PHONY: test-floor test-newest test-robot test-machines arm64 environments
 
 # Interpreters and packages of the oldest and the newest machine; name others with make test-floor OLDEST=…
 OLDEST ?= $(shell $(PYTHON) tests/support/pythons.py 3.10)
@@ -67,6 +67,9 @@ test-robot: $(if $(filter $(VENV)/%,$(ROBOT)),$(VENV)/.robot-tests)
 # ARM64 by emulation: the robot's install, the doctor, labels beside this machine's, and the tests that need no PyTorch.
 arm64: $(VENV)/.dev
 	$(BIN)/python tests/support/arm64.py $(or $(TESTS),tests/runtime tests/machines)
+
+# Of test-floor and test-newest. Each builds the decode in place, so none is made while tests run.
+environments: $(VENV)/.floor $(VENV)/.floor-convert $(VENV)/.newest
 
 # What CI has time for, of all three.
 test-machines: $(VENV)/.dev
