@@ -1,4 +1,4 @@
-"""The last step of a training before its biases: weights that 16 bits hold, so that engines have nothing to round.
+"""The last step of a training before `balance`: weights that 16 bits hold, so that engines have nothing to round.
 
 bfloat16 rounds weights and activations, and each makes about half of its error. The first half need not be: those of its numbers that
 lie beside the trained weights are as good as these. FP16 has them, too, but for the smallest.
@@ -15,10 +15,10 @@ from ..checkpoint import Checkpoint
 
 @torch.no_grad()
 def round_weights(checkpoint: Checkpoint) -> None:
-    """Move every kernel of the network in place, so that it is one of bfloat16's numbers when batch norm is folded into it.
+    """Move every kernel and bias of the network in place to one of bfloat16's numbers, as they are with batch norm folded in.
 
-    The first layer's is one with the scale of the pixels folded in, too, as exported files that take uint8 have it. Kernels keep the
-    sum of their taps. Batch norm stays as it is, and so does what a further training makes of it.
+    The first layer's kernels are those with the scale of the pixels folded in, too, as exported files that take uint8 have them. Kernels
+    keep the sum of their taps. Of batch norm only the bias moves, so a further training normalises as before.
     """
     for block in checkpoint.network.modules():
         conv = getattr(block, "conv", None)
@@ -27,6 +27,11 @@ def round_weights(checkpoint: Checkpoint) -> None:
         scale = torch.ones(conv.out_channels, dtype=torch.float64)
         if (bn := getattr(block, "bn", None)) is not None:  # of one process or of several
             scale = (bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()).cpu()
+            before = 0 if conv.bias is None else conv.bias.double()
+            folded = bn.bias.double() + (before - bn.running_mean.double()) * scale.to(bn.bias.device)
+            bn.bias += (folded.bfloat16().double() - folded).float()
+        elif conv.bias is not None:
+            conv.bias.copy_(conv.bias.bfloat16())
         folding = scale.view(-1, 1, 1, 1).expand(conv.weight.shape)
         if conv.in_channels == 3:
             folding = folding / (255 * torch.tensor(checkpoint.std, dtype=torch.float64)).view(1, 3, 1, 1)

@@ -44,7 +44,7 @@ def test_the_score_is_the_cards(shared: Path, tmp_path: Path) -> None:
 
 
 def test_bfloat16_holds_the_weights_and_leaves_the_labels() -> None:
-    """On any processor: convolutions in float32, kernels and results rounded; tests/runtime/backends has the engine that does it."""
+    """On any processor: float32, with numbers rounded before and after; tests/runtime/backends has the engine that computes so."""
     source = load(SHIPPED)
     exact = takes_bgr(deployable(source.network), source.std)
     reduced = copy.deepcopy(exact)
@@ -52,6 +52,8 @@ def test_bfloat16_holds_the_weights_and_leaves_the_labels() -> None:
         weight = conv.weight.bfloat16().float()
         assert torch.allclose(weight, conv.weight, rtol=1e-6, atol=0)
         conv.weight.copy_(weight)
+        assert conv.bias is not None
+        conv.bias.copy_(conv.bias.bfloat16())
         conv.register_forward_hook(lambda _, inputs, result: result.bfloat16().float())
     size = (256, 512)
     mean = 255 * torch.tensor(source.mean).flip(0).view(1, 3, 1, 1)
