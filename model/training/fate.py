@@ -19,6 +19,7 @@ from ...runtime.errors import FAILED, FastSCNNError, TrainingError
 log = logging.getLogger(__name__)
 
 _FAILURES = "fastscnn/failures"  # how many processes have failed
+_HEARD = "fastscnn/heard"  # how many but the first know of it
 _EVERY = 2.0  # seconds between two looks
 _GRACE = 10.0  # seconds in which a process that hears of it may end by itself, before it is ended
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torchrun wants the reason, which it prints last
@@ -31,6 +32,7 @@ class Fate:
         self._rank = rank
         self._store = distributed.distributed_c10d._get_default_store()
         self._store.add(_FAILURES, 0)
+        self._heard, self._hearing = False, threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fastscnn-fate", daemon=True)
         self._thread.start()
@@ -41,9 +43,12 @@ class Fate:
 
     def shared(self, error: BaseException) -> NoReturn:
         """Raise `error` where it is the first of all; end quietly where it only follows from another's."""
-        first = True
-        with contextlib.suppress(Exception):  # the store lives in a process that may be gone
+        first = not self._heard
+        with contextlib.suppress(Exception):  # the store lives in the first process, which may be gone
             first = self._store.add(_FAILURES, 1) == 1
+            self._hear()
+            if self._rank == 0:
+                self._wait_until_heard()
         if not first:
             raise SystemExit(FAILED)
         if _of_the_group(error):
@@ -53,6 +58,18 @@ class Fate:
             )
         self._leave_word(error)
         raise error
+
+    def _hear(self) -> None:
+        with self._hearing:
+            if not self._heard and self._rank:
+                self._store.add(_HEARD, 1)
+            self._heard = True
+
+    def _wait_until_heard(self) -> None:
+        """Or the others would find no store, and take it for a process that ended without a word."""
+        until = time.monotonic() + 2 * _EVERY + 1
+        while self._store.add(_HEARD, 0) < distributed.get_world_size() - 1 and time.monotonic() < until:
+            time.sleep(0.05)
 
     def _leave_word(self, error: BaseException) -> None:
         """For torchrun, whose own report would else be the last that one sees, and says nothing."""
@@ -71,6 +88,8 @@ class Fate:
         while not self._done.wait(_EVERY):
             try:
                 failed = self._store.add(_FAILURES, 0) > 0
+                if failed:
+                    self._hear()
             except Exception:  # the store's process is gone, and with it the run
                 failed = True
             if failed and not self._done.wait(_GRACE):
