@@ -47,7 +47,7 @@ class Fate:
         with contextlib.suppress(Exception):  # the store lives in the first process, which may be gone
             first = self._store.add(_FAILURES, 1) == 1
             self._hear()
-            if self._rank == 0:
+            if self._rank == 0 and not (first and _of_the_group(error)):  # then some are gone, and hear of nothing
                 self._wait_until_heard()
         if not first:
             raise SystemExit(FAILED)

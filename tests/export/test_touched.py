@@ -282,7 +282,7 @@ def test_a_lost_description_is_put_back_once_the_graphs_agree(
         forget(model)
         scale = next(t for t in model.graph.initializer if t.name == "logits.weight")
         values = numpy_helper.to_array(scale).copy()
-        values[1] *= 1.5  # building, which cells of others then become
+        values[1] *= 1.5  # building: cells of other classes become it
         scale.CopyFrom(numpy_helper.from_array(values, scale.name))
 
     with pytest.raises(ParityError, match=r"does not compute what .* cells have another label\. Nothing was written"):
