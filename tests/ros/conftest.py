@@ -18,8 +18,10 @@ if importlib.util.find_spec("rclpy") is None:
     collect_ignore_glob = ["test_*.py"]  # `make test-ros` brings an environment that has it
 
 HERE = Path(__file__).parent
-# Domains of which a test's processes hear each other and no other test's; DDS's ports allow some hundred.
-_domains = itertools.count(os.getpid() * 7)
+# Domains of which a test's processes hear each other and no other test's; DDS's ports allow some hundred. Workers take turns.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_domains = itertools.count(os.getppid() * _workers + _worker, _workers)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("FASTSCNN_DEVICE", "cpu")
 
