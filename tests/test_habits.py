@@ -59,3 +59,10 @@ def test_make_targets_are_those_that_it_declares() -> None:
     for target in TARGETS:
         done = subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_dry_run_starts_nothing_but_make() -> None:
+    """Make runs a line that names MAKE whatever it was told, and all else that stands in it."""
+    lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+    for line in [line for line in lines if line.startswith("\t") and "$(MAKE)" in line]:
+        assert re.fullmatch(r"\t\$\(MAKE\)[^;&|`]*", line), line
