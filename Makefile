@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
 COMPILED := $(wildcard runtime/decode/native/*.[ch])
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+# Modules are compiled when they are imported first: most never are, and all of them take a minute. That must be kept, though,
+# also where an image for containers forbids it, or hundreds of processes compile each module anew.
+export PYTHONDONTWRITEBYTECODE :=
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 
 .PHONY: demo test test-ros check format lint types audit docs pictures dist triton fuzz faults soak others parsers touched sbom clean
 .PHONY: test-floor test-newest test-robot test-machines arm64 arm64-labels environments
