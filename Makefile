@@ -74,7 +74,7 @@ arm64: $(VENV)/.dev
 # Of test-floor and test-newest. Each builds the decode in place, so none is made while tests run.
 environments: $(VENV)/.floor $(VENV)/.floor-convert $(VENV)/.newest
 
-# What CI has time for, of all three: ARM64's labels alone. Dry runs start what stands in a line with MAKE: nothing else does.
+# What CI has time for, of all three: ARM64's labels alone. A line with MAKE is run by a dry run, too: nothing else stands there.
 test-machines: $(VENV)/.dev
 	$(MAKE) --jobs 2 --output-sync=target arm64-labels test-floor test-newest TESTS="$(TELLING)"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...version import __version__
 from .. import install
-from ..errors import DeviceError, OutputError
+from ..errors import ArtifactError, DeviceError, OutputError
 from .files import unwritable
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,12 @@ def default_model(frame_size: tuple[int, int]) -> Path:
     it is `ready_model`.
 
     Raises:
+        ArtifactError: a file that ships is missing.
         OutputError: the cache cannot be written.
     """
     height, width = frame_size
     across = min(max(round(_HEIGHT * width / height / _STEP), 2), _WIDEST // _STEP) * _STEP
-    digest = hashlib.sha256(_WEIGHTS.read_bytes()).hexdigest()[:8]
+    digest = hashlib.sha256(_shipped(_WEIGHTS).read_bytes()).hexdigest()[:8]
     path = cache() / f"fastscnn-{__version__}-{digest}-cls-{_HEIGHT}x{across}.onnx"
     if path.is_file():
         return path
@@ -67,17 +68,27 @@ def ready_model() -> Path:
 
     with Segmenter(ready_model()) as segmenter:
         result = segmenter(frame)
+
+    Raises:
+        ArtifactError: it is missing.
     """
-    return _READY
+    return _shipped(_READY)
+
+
+def _shipped(path: Path) -> Path:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing, which this package brings. Install it again: {install.again()}")
+    return path
 
 
 def _without_export(reason: str) -> Path:
+    model = ready_model()
     log.info(
         "no --model: taking %s, which ships (CamVid's 11 classes, research use). None is exported for frames of this shape: %s",
-        _READY.name,
+        model.name,
         reason,
     )
-    return ready_model()
+    return model
 
 
 def cache() -> Path:

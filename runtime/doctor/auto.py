@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .. import install
 from ..artifacts.default_model import ready_model
+from ..errors import ArtifactError
 from .finding import OK, WARNING, Finding
 from .look import UnansweredError, ask
 
@@ -16,6 +17,10 @@ _PREFERRED = "FASTSCNN_DEVICE"  # as in backends.choice, which needs NumPy
 def auto() -> Iterator[Finding]:
     try:
         told = ask("trial", path=str(ready_model()))
+    except ArtifactError:
+        again = f"Install it again: {install.again()}"
+        yield Finding("engines", "auto", WARNING, "cannot be tried: the model that ships is missing", again)
+        return
     except UnansweredError as error:
         remedy = f"Install ONNX Runtime: {install.command('cpu')}; or build an engine and name it: -m model.plan"
         yield Finding("engines", "auto", WARNING, f"takes nothing: no ONNX file runs here ({error})", remedy)

@@ -12,8 +12,8 @@ import pytest
 
 from fastscnn import ready_model
 from fastscnn.model import CAMVID, Street
-from fastscnn.runtime import install
-from fastscnn.runtime.artifacts import onnx_file
+from fastscnn.runtime import ArtifactError, install
+from fastscnn.runtime.artifacts import default_model, onnx_file
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -87,3 +87,17 @@ def test_without_torch_the_ready_model_serves(tmp_path: Path) -> None:
     labels = cv2.imread(str(tmp_path / "frame-labels.png"), cv2.IMREAD_UNCHANGED)
     counted = truth != 255
     assert np.mean(labels[counted] == truth[counted]) > 0.6
+
+
+@pytest.mark.parametrize("lost", ["_READY", "_WEIGHTS"])
+def test_a_file_that_ships_and_is_gone_is_installed_again(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(default_model, "_EXPORTING", ("not_installed",))
+    monkeypatch.setattr(default_model, lost, tmp_path / "gone")
+    with pytest.raises(
+        ArtifactError, match=r"gone is missing, which this package brings\. Install it again: .*pip install"
+    ):
+        default_model.default_model((720, 1280))
+    assert not caplog.records

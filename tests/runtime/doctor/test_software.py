@@ -9,6 +9,7 @@ import pytest
 from boards import ENGINE, ORIN, SYSTEM, by_name
 
 from fastscnn.runtime import install
+from fastscnn.runtime.artifacts import default_model
 from fastscnn.runtime.doctor import auto, launch, look, opencv, software
 from fastscnn.runtime.doctor.finding import FAILURE, OK, WARNING
 from fastscnn.runtime.doctor.look import UnansweredError
@@ -32,6 +33,13 @@ def test_what_auto_takes_and_why(
     found = by_name(auto.auto())["auto"]
     assert found.status == OK
     assert found.found == f"takes {device}: 12.3 ms for a frame of the model that ships, 640x960{told}"
+
+
+def test_auto_without_the_model_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(default_model, "_READY", tmp_path / "gone")
+    found = by_name(auto.auto())["auto"]
+    assert (found.status, found.found) == (WARNING, "cannot be tried: the model that ships is missing")
+    assert found.remedy == f"Install it again: {install.again()}"
 
 
 def test_auto_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
